@@ -1,0 +1,414 @@
+"""Configuration and registry to a checked plan, and the plan to a game. Every incompatibility is found here, before data is read.
+
+Later wins: defaults; what G recommends; what D recommends; the recipe; --config; the command line. What was only recommended and
+does not fit is dropped with a notice; what was asked for and does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ganzoo.catalog import get_catalog
+from ganzoo.config import KIND_OF, Layer, RunConfig, Settings, layer_from_dict, make_settings, settings_keys
+from ganzoo.errors import GanzooError, PluginError, UsageError
+from ganzoo.fitting import Chosen, check_batch, misfit
+from ganzoo.options import Spec, fill_auto, format_value, parse_resolution, parse_spec, resolve
+from ganzoo.plugin import DataSpec, Part
+from ganzoo.registry import Entry, Registry
+
+_SINGLE = ("data", "gen", "disc", "loss", "game", "aug")
+
+
+@dataclass(slots=True)
+class Plan:
+    """A resolved training that fits together.
+
+    origins  where each value of `config` came from, by dotted key
+    notices  what the user should hear once: what was dropped, chosen or reduced
+    checks   what was verified, a line each
+    """
+
+    config: RunConfig
+    chosen: dict[str, Chosen]
+    dataset: Any
+    origins: dict[str, str]
+    notices: list[str] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
+
+    @property
+    def data(self) -> DataSpec:
+        spec: DataSpec = self.dataset.spec
+        return spec
+
+    def versions(self) -> dict[str, str]:
+        """Distribution and version of every component, as "DIST VERSION", by key."""
+        return {key: f"{part.entry.dist} {part.entry.version}" for key, part in self.chosen.items()}
+
+    def build(self, initialise: Callable[[str, Any], None] = lambda role, network: None) -> Any:
+        """The game, on torch's current default device. Weights are a function of the seed."""
+        import torch
+
+        from ganzoo.games.match import Parts
+
+        torch.manual_seed(self.config.settings.seed)
+        made = {key: partial(self._make, part) for key, part in self.chosen.items()}
+        regs = [(key.partition(".")[2], make) for key, make in made.items() if key.startswith("reg.")]
+        parts = Parts(made["gen"], made["disc"], made["loss"], regs, made.get("aug"), initialise)
+        game = self.chosen["game"]
+        return self._guard(game, lambda: game.target(self.data, parts, **game.options))
+
+    def _make(self, part: Chosen, data: DataSpec) -> Any:
+        return self._guard(part, lambda: part.target(data, **part.options))
+
+    @staticmethod
+    def _guard(part: Chosen, build: Callable[[], Any]) -> Any:
+        try:
+            return build()
+        except (GanzooError, KeyboardInterrupt):
+            raise
+        except ValueError as err:  # a part's own word that an option does not suit
+            raise UsageError(f"{part}: {err}") from err
+        except Exception as err:
+            raise PluginError(f"{part} of {part.entry.dist} could not be built: {type(err).__name__}: {err}") from err
+
+
+def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, dataset: Any = None) -> Plan:
+    """Resolve, check and complete a configuration. Raises UsageError or PluginError with one line that says what mends it.
+
+    `dataset` stands in for the configured one where only its `spec` is needed (a run's generator outlives its data).
+    """
+    asked = [layer for layer in (config, cli) if layer is not None]
+    layers, notices = _layers(registry, asked)
+    merged = _Merged(layers)
+    values = {key: (option.default, "default") for key, option in settings_keys().items()}
+    for layer in layers:
+        values.update({key: (value, layer.origin) for key, value in layer.settings.items()})
+    settings = make_settings({key: value for key, (value, _) in values.items()})
+    origins = {key: origin for key, (_, origin) in values.items()}
+
+    loaded: dict[str, Chosen] = {"data": _load(registry, "data", merged.parts["data"])}
+    if dataset is None:
+        dataset, loaded["data"].options = _dataset(registry, loaded["data"], merged.parts["data"].origins)
+    notices += list(getattr(dataset, "notices", ()))
+    wanted = {key: part for key, part in merged.parts.items() if key != "data"}
+    for key, part in wanted.items():
+        try:
+            loaded[key] = _load(registry, key, part)
+        except UsageError as err:
+            if not (part.soft and _optional(key)):
+                raise
+            notices.append(f"{key} '{part.spec.name}' ({part.origin}) was left out: {err}")
+    checks = _fit(registry, loaded, dataset, notices)
+    for key, part in loaded.items():
+        if key != "data":
+            _options(registry, part, dataset.spec, settings.batch, merged.parts[key].origins)
+    checks += check_batch(loaded, settings.batch, settings.micro_batch)
+    for key, part in loaded.items():
+        origins[key] = merged.parts[key].origin
+        origins.update({f"{key}.{name}": merged.parts[key].origins.get(name, "default") for name in part.options})
+    return Plan(_config(loaded, settings), loaded, dataset, origins, notices, checks)
+
+
+def plan_from_table(
+    registry: Registry, table: Mapping[str, Any], origin: str, changes: Mapping[str, Any] | None = None, dataset: Any = None
+) -> Plan:
+    """The plan of a run.toml; `changes` are settings that replace its own."""
+    layer = Layer("the command line", settings=dict(changes or {}))
+    return make_plan(registry, layer, layer_from_dict(table, origin), dataset)
+
+
+# ---- which layers there are
+
+
+def _layers(registry: Registry, asked: list[Layer]) -> tuple[list[Layer], list[str]]:
+    """All layers, lowest first: what G and D recommend, the recipe, and what was asked for."""
+    notices: list[str] = []
+    complete = any({"gen", "disc", "loss", "game", "data"} <= set(layer.parts) for layer in asked)
+    recipes = [] if complete else _recipe(registry, asked, notices)
+    above = [*recipes, *asked]
+    base = Layer("default", soft=True)
+    for key, name in get_catalog().defaults.items():
+        base.set_part(key, name)
+    gen, disc = _top(above, "gen"), _top(above, "disc")
+    advice: list[Layer] = []
+    if gen is not None:
+        advice.append(_advice(registry, "generator", gen))
+        disc = disc or advice[-1].parts.get("disc")
+    if disc is not None:
+        second = _advice(registry, "discriminator", disc)
+        if gen is None and (gen := second.parts.get("gen")) is not None:
+            advice.append(_advice(registry, "generator", gen))
+        advice.append(second)
+    for key, spec, flag in (("gen", gen, "--gen"), ("disc", disc, "--disc")):
+        if spec is None:
+            names = ", ".join(sorted(e.component.name for e in registry.select(KIND_OF[key])))
+            raise UsageError(f"no {KIND_OF[key]} was chosen and none is recommended: add {flag} with one of {names or '(none installed)'}")
+    # A partner is whoever was found, not what the other one would have liked.
+    for layer in advice:
+        for key, spec in (("gen", gen), ("disc", disc)):
+            if (theirs := layer.parts.get(key)) is not None and spec is not None and theirs.name != spec.name:
+                del layer.parts[key]
+    return [base, *advice, *above], notices
+
+
+def _top(layers: Iterable[Layer], key: str) -> Spec | None:
+    found = [layer.parts[key] for layer in layers if key in layer.parts]
+    return found[-1] if found else None
+
+
+def _advice(registry: Registry, kind: str, spec: Spec) -> Layer:
+    component = registry.find(kind, spec.name).component
+    return layer_from_dict(component.recommends, f"recommended by {kind} '{component.name}'", soft=True, regs_replace=False)
+
+
+def _recipe(registry: Registry, asked: list[Layer], notices: list[str]) -> list[Layer]:
+    named = [layer.settings["recipe"] for layer in asked if layer.settings.get("recipe", "none") not in (None, "none")]
+    if named:
+        return [read_recipe(registry, registry.find("recipe", str(named[-1])))]
+    if _top(asked, "gen") or _top(asked, "disc"):
+        return []
+    name = get_catalog().default_recipes.get(_modality(registry, asked))
+    if not name:
+        return []
+    try:
+        entry = registry.find("recipe", name)
+    except UsageError as err:
+        notices.append(f"the default recipe was left out: {err}")
+        return []
+    layer = read_recipe(registry, entry)
+    layer.soft = True
+    layer.origin = f"default {layer.origin}"
+    layer.settings["recipe"] = name
+    return [layer]
+
+
+def _modality(registry: Registry, asked: list[Layer]) -> str:
+    spec = _top(asked, "data")
+    if spec is None:
+        return "image"
+    entry = registry.find("dataset", spec.name)
+    if len(entry.component.modality) == 1:
+        return next(iter(entry.component.modality))
+    dataset, _ = _dataset(registry, _load(registry, "data", _MergedPart(spec, "data")), {})
+    return str(dataset.spec.modality)
+
+
+def read_recipe(registry: Registry, entry: Entry) -> Layer:
+    """A recipe's TOML as a layer. Raises PluginError where the plugin's file is not there, UsageError where it is wrong."""
+    return layer_from_dict(registry.load(entry), f"recipe '{entry.component.name}'")
+
+
+# ---- merging
+
+
+@dataclass(slots=True)
+class _MergedPart:
+    spec: Spec
+    origin: str
+    soft: bool = False
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+class _Merged:
+    """Every part after all layers: options of the same component are merged, another name starts anew."""
+
+    def __init__(self, layers: list[Layer]) -> None:
+        self.parts: dict[str, _MergedPart] = {}
+        for layer in layers:
+            for key in _SINGLE:
+                if key in layer.parts:
+                    self._put(key, layer.parts[key], layer)
+            self._regs(layer)
+            for key, options in layer.options.items():
+                if key not in self.parts:
+                    raise UsageError(f"{layer.origin}: {key}.{next(iter(options))} is set, but there is no {key.partition('.')[0]} "
+                                     f"'{key.partition('.')[2]}' to set it on".replace(" ''", ""))
+                self._put(key, Spec(self.parts[key].spec.name, options), layer, soft=self.parts[key].soft)
+
+    def _regs(self, layer: Layer) -> None:
+        if layer.regs is None:
+            return
+        if layer.regs_replace or not layer.regs:
+            for key in [key for key in self.parts if key.startswith("reg.")]:
+                del self.parts[key]
+        for spec in layer.regs:
+            self._put(f"reg.{spec.name}", spec, layer)
+
+    def _put(self, key: str, spec: Spec | None, layer: Layer, soft: bool | None = None) -> None:
+        if spec is None:
+            self.parts.pop(key, None)
+            return
+        before = self.parts.get(key)
+        same = before is not None and before.spec.name == spec.name
+        options = {**(before.spec.options if same else {}), **spec.options}  # type: ignore[union-attr]
+        origins = {**(before.origins if same else {}), **dict.fromkeys(spec.options, layer.origin)}  # type: ignore[union-attr]
+        self.parts[key] = _MergedPart(Spec(spec.name, options), layer.origin, layer.soft if soft is None else soft, origins)
+
+
+def _optional(key: str) -> bool:
+    return key == "aug" or key.startswith("reg.")
+
+
+# ---- loading and options
+
+
+def _load(registry: Registry, key: str, part: _MergedPart) -> Chosen:
+    kind = KIND_OF[key.partition(".")[0]]
+    entry = registry.find(kind, part.spec.name)
+    return Chosen(key, part.spec.name, entry, registry.load(entry), dict(part.spec.options), part.soft)
+
+
+def _options(registry: Registry, part: Chosen, data: DataSpec, batch: int, origins: dict[str, str]) -> None:
+    """Type and complete a part's options, numbers for "auto" included."""
+    resolved = resolve(part.target, part.options, str(part), part=partial(_nested, registry))
+    part.options = fill_auto(part.target, resolved, data, batch)
+    for name, value in resolved.items():
+        if part.options[name] != value:
+            origins[name] = f"auto, from {'x'.join(map(str, data.shape))} and batch {batch}"
+
+
+def _nested(registry: Registry, part: Part, kind: str) -> Part:
+    entry = registry.find(kind, part.name)
+    target = registry.load(entry)
+    options = resolve(target, part.options, f"{kind} '{part.name}'", part=partial(_nested, registry))
+    return Part(part.name, options, target)
+
+
+def _dataset(registry: Registry, part: Chosen, origins: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The data set, from names and headers alone, with its resolution written down."""
+    given = dict(part.options)
+    if isinstance(given.get("res"), (str, int)) and given["res"] != "none":
+        given["res"] = parse_resolution(str(given["res"]))
+    options = resolve(part.target, given, str(part), part=partial(_nested, registry))
+    dataset = Plan._guard(part, lambda: part.target(**options))
+    if "res" in options and options["res"] is None and len(dataset.spec.shape) == 3:
+        options["res"] = tuple(dataset.spec.shape[1:])
+        origins["res"] = "the data's own"
+    return dataset, options
+
+
+# ---- what fits
+
+
+def _fit(registry: Registry, loaded: dict[str, Chosen], dataset: Any, notices: list[str]) -> list[str]:
+    """Refuse what was asked for and does not fit; drop, with a notice, what was only recommended."""
+    checks = []
+    for key in sorted(loaded, key=lambda key: not loaded[key].soft):  # the recommended first: they may not stand in the way
+        part = loaded[key]
+        problem = misfit(part, loaded, dataset.spec, registry)
+        if problem is None:
+            checks.append(f"{part} fits")
+        elif part.soft and _optional(key):
+            notices.append(f"{part}, which was only recommended, was left out: {problem}")
+            del loaded[key]
+        else:
+            raise UsageError(f"{part} does not fit: {problem}")
+    return checks
+
+
+def _config(loaded: Mapping[str, Chosen], settings: Settings) -> RunConfig:
+    def spec(key: str) -> Spec:
+        return Spec(loaded[key].name, loaded[key].options)
+
+    regs = tuple(spec(key) for key in loaded if key.startswith("reg."))
+    aug = spec("aug") if "aug" in loaded else None
+    return RunConfig(
+        gen=spec("gen"), disc=spec("disc"), loss=spec("loss"), game=spec("game"), data=spec("data"), reg=regs, aug=aug, settings=settings
+    )
+
+
+# ---- the rehearsal without memory
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What `--dry-run` tells of the players: parameters and output shapes."""
+
+    parameters: dict[str, int]
+    generated: tuple[int, ...]
+    logits: tuple[tuple[int, ...], ...]
+
+
+def rehearse(plan: Plan) -> Shapes:
+    """Build the game on torch's meta device and pass shapes through it: no memory, no data. Raises UsageError or PluginError."""
+    import torch
+
+    from ganzoo.interfaces import Batch
+
+    n = max([2, *(part.min_group() for part in plan.chosen.values())])
+    with torch.device("meta"):
+        game = plan.build()
+        batch: Batch = {"real": torch.zeros(n, *plan.data.shape)}
+        if plan.data.classes:
+            batch["labels"] = torch.zeros(n, dtype=torch.int64)
+        if plan.data.source is not None:
+            batch["source"] = torch.zeros(n, *plan.data.source.shape)
+        generator = torch.Generator()
+        batch = {name: t.to("meta") for name, t in game.draw({k: _on_cpu(t) for k, t in batch.items()}, generator).items()}
+        fake = plan._guard(plan.chosen["gen"], lambda: game.generate(game.players["G"], batch))
+        if tuple(fake.shape[1:]) != plan.data.shape:
+            raise PluginError(
+                f"{plan.chosen['gen']} made samples of shape {list(fake.shape[1:])}, but {plan.chosen['data']} holds {list(plan.data.shape)}"
+            )
+        scores = [plan._guard(plan.chosen["disc"], lambda match=match: _logits(match, batch)) for match in game.matches]
+    counts = {name: sum(p.numel() for p in net.parameters() if p.requires_grad) for name, net in game.players.items()}
+    return Shapes(counts, tuple(fake.shape[1:]), tuple(shape for shapes in scores for shape in shapes))
+
+
+def _on_cpu(t: Any) -> Any:
+    import torch
+
+    return torch.zeros(t.shape, dtype=t.dtype, device="cpu")
+
+
+def _logits(match: Any, batch: Any) -> list[tuple[int, ...]]:
+    from ganzoo.games.match import Play
+
+    play = Play(match, "D", {**batch}, 0)
+    return [tuple(head.logits.shape[1:]) for head in play.real_score.heads()]
+
+
+def describe(plan: Plan) -> list[tuple[str, str, str]]:
+    """(key, value, origin) of everything in the configuration, for `--dry-run`."""
+    rows = []
+    for key, value in _flat(plan.config.to_dict()):
+        if key == "format":
+            continue
+        rows.append((key, format_value(value), plan.origins.get(key, plan.origins.get(key.rpartition(".")[0], "default"))))
+    return rows
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            if "name" in value:
+                yield f"{prefix}{key}", value["name"]
+            yield from _flat({k: v for k, v in value.items() if k != "name"}, f"{prefix}{key}.")
+        elif key == "reg" and isinstance(value, list):
+            for item in value:
+                item = copy.copy(item)
+                name = item.pop("name")
+                yield f"reg.{name}", name
+                yield from _flat(item, f"reg.{name}.")
+        else:
+            yield prefix + key, value
+
+
+def data_spec(text: str, registry: Registry) -> Spec:
+    """What `--data` means: a data set with options, or a path (it has a separator, or it exists and is no data set's name)."""
+    import os
+    from pathlib import Path
+
+    name = text.partition(":")[0]
+    known = {e.component.name for e in registry.select("dataset")} | {e.qualified for e in registry.select("dataset")}
+    separators = [s for s in (os.sep, os.altsep) if s]
+    if name in known or not (any(s in text for s in separators) or Path(text).exists()):
+        return parse_spec(text)
+    from ganzoo.data.files import open_path
+
+    kind, options = open_path(text)
+    return Spec(kind, options)

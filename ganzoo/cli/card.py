@@ -1,0 +1,55 @@
+"""The model card of an exported generator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.runs import Run
+
+if TYPE_CHECKING:
+    from ganzoo.models import Model
+
+
+def model_card(model: Model, run: Run) -> str:
+    """Markdown: what the model makes, how it was made, how to use it, and what is not known."""
+    table = run.config()
+    config, gen = model.config, model.config["generator"]
+    parts = {key: table[key]["name"] for key in ("gen", "disc", "loss", "game", "data")}
+    parts["reg"] = ", ".join(reg["name"] for reg in table.get("reg", [])) or "none"
+    parts["aug"] = table["aug"]["name"] if isinstance(table.get("aug"), dict) else "none"
+    rows = "\n".join(f"| {key} | {name} | {config['components'].get(key, '')} |" for key, name in parts.items())
+    classes = f"\n\nClasses: {', '.join(model.data.classes)}." if model.data.classes else ""
+    speeds: list[Any] = [line.get("diversity") for line in run.log() if line.get("diversity") is not None]
+    diversity = f"\n- Two samples of a batch were {speeds[-1]:.2f} times as far apart as two training samples." if speeds else ""
+    return f"""# {gen["name"]} on {parts["data"]}
+
+A generator of {model.data.modality} data of shape {list(model.data.shape)}, trained with ganzoo.{classes}
+
+## Use
+
+```sh
+pip install ganzoo-core {gen["plugin"]}
+ganzoo sample . --n 64 --out samples.png
+```
+```python
+import ganzoo
+
+images = ganzoo.load(".").sample(64)  # [64, {", ".join(map(str, model.data.shape))}]
+```
+
+## How it was made
+
+| part | name | distribution |
+|---|---|---|
+{rows}
+
+- {config["kimg"]:g} thousand images seen, batch {table["batch"]}, seed {config["seed"]}, averaged weights
+  (half-life {table["ema"]["half_life"]:g} kimg), {table["precision"]}.{diversity}
+- {table.get("dataset", {}).get("records", "?")} training records.
+
+## What to know
+
+No evaluation was made when this card was written: look at samples before you rely on it. A generator repeats the
+biases of its training data and may repeat single training images. The licence of the weights follows from that data
+and is for whoever shares them to state.
+"""

@@ -1,0 +1,79 @@
+"""`ganzoo sample`: pictures, or arrays, from a run or an exported model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("sample")
+@click.argument("run")
+@click.option("--n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first; the next have the next seeds.")
+@click.option("--seeds", metavar="3,17", help="These seeds, one sample each.")
+@click.option("--class", "label", metavar="NAME", help="Of this class only.")
+@click.option("--truncation", type=float, metavar="X", help="1: as trained; towards 0: more usual, less varied.")
+@click.option("--checkpoint", metavar="K", help="A run's checkpoint by its kimg; without it the newest.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute.")
+@click.option("--out", required=True, metavar="FILE.png|DIR|FILE.npz", help="A sheet, a folder of images, or arrays.")
+def command(
+    run: str, n: int, seed: int, seeds: str | None, label: str | None, truncation: float | None, checkpoint: str | None, device: str, out: str
+) -> None:
+    """Draw samples from RUN, a run's directory or an exported model."""
+    from ganzoo.errors import UsageError
+    from ganzoo.models import load
+    from ganzoo.training.trainer import choose_device
+
+    chosen = _seeds(seeds) if seeds is not None else list(range(seed, seed + n))
+    path = Path(out)
+    if path.suffix and path.suffix not in (".png", ".npz"):
+        raise UsageError(f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name for one image a file")
+    model = load(run, device=choose_device(device), at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
+    samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()
+    _write(path, samples, chosen, model.labels(chosen, label), model)
+    click.echo(str(path))
+
+
+def _seeds(text: str) -> list[int]:
+    from ganzoo.errors import UsageError
+
+    try:
+        seeds = [int(word) for word in text.split(",")]
+        if min(seeds) < 0:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"--seeds {text}: write whole numbers from 0, joined by commas: 3,17") from None
+    return seeds
+
+
+def _write(path: Path, samples: Any, seeds: list[int], labels: list[int], model: Any) -> None:
+    import numpy as np
+
+    from ganzoo.data import pictures
+    from ganzoo.errors import GanzooError
+
+    spec = model.data
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npz":
+            arrays = {"samples": pictures.to_uint8(samples) if spec.modality == "image" else samples, "seeds": np.array(seeds)}
+            if labels:
+                arrays |= {"labels": np.array(labels), "classes": np.array(spec.classes)}
+            with path.open("wb") as f:
+                np.savez_compressed(f, **arrays)
+        elif path.suffix == ".png":
+            pictures.draw(samples, spec, path, columns=max(1, min(16, round(len(samples) ** 0.5))))
+        else:
+            path.mkdir(exist_ok=True)
+            for i, seed in enumerate(seeds):
+                folder = path / _safe(spec.classes[labels[i]]) if labels else path
+                pictures.draw(samples[i : i + 1], spec, folder / f"{seed:06d}.png", columns=1)
+    except OSError as err:
+        raise GanzooError(f"--out {path} could not be written: {err.strerror}") from None
+
+
+def _safe(name: str) -> str:
+    """A class name as a folder's name."""
+    return "".join(c if c.isalnum() or c in " -_.&" else "_" for c in name).strip(". ") or "_"

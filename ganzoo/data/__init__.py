@@ -1,0 +1,1 @@
+"""Data sets: what they say of themselves, how they are decoded once, and how batches are drawn."""

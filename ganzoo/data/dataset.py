@@ -1,0 +1,59 @@
+"""The contract of a data set. Needs numpy, not torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ganzoo.plugin import DataSpec
+
+
+class Dataset:
+    """Records that are decoded once. Built as `target(**options)`; the constructor reads names, headers and options, no pixels.
+
+    spec      what one sample is; `spec.classes` only where `labels` is not None
+    names     one name a record (a file's, relative), in a fixed order
+    labels    int64 [len], an index into spec.classes; None without classes
+    captions  one a record, or None
+    notices   what the user should hear once: a size that was chosen, 16 bits reduced to 8
+    res       image data sets take the option `res: tuple[int, int] | None` (height, width); None: the data's own
+
+    A field is what a batch holds: "real", and "source" where spec.source is given. Images are uint8 [C, H, W] of the spec's
+    shape, anything else float32. Labels, captions and names stay with their records when some are skipped.
+    """
+
+    spec: DataSpec
+    names: Sequence[str]
+    labels: np.ndarray[Any, Any] | None = None
+    captions: Sequence[str] | None = None
+    notices: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def fingerprint(self) -> str:
+        """Hex digest of content and settings: the key of the cache. The same data and options give the same on any machine."""
+        raise NotImplementedError
+
+    def decode(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
+        """One record's fields. Called in parallel. What it raises names the record as unreadable; the record is skipped."""
+        raise NotImplementedError
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]] | None:
+        """All records' fields at once, where that is cheaper than decoding one by one (arrays, point sets); else None."""
+        return None
+
+    def draw(
+        self, samples: np.ndarray[Any, Any], path: Path, *, columns: int = 8, real: np.ndarray[Any, Any] | None = None
+    ) -> None:
+        """Write a picture of samples [N, *spec.shape] (images: float in [-1, 1]): image grid, scatter plot or waveforms.
+
+        `real` are records to compare with: a scatter plot shows them underneath.
+        """
+        from ganzoo.data.pictures import draw
+
+        draw(samples, self.spec, path, columns=columns, real=real)

@@ -1,0 +1,135 @@
+"""What fits what, from what the components declare. Nothing here knows a component by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ganzoo.config import KIND_OF
+from ganzoo.errors import UsageError
+from ganzoo.plugin import DataSpec, Resolutions
+from ganzoo.registry import Entry, Registry
+
+# Who may provide what a part needs: everybody else in the game.
+_PROVIDERS = ("gen", "disc", "loss", "game", "data")
+
+
+@dataclass(slots=True)
+class Chosen:
+    """One part of a plan: key ("gen", "reg.r1"), the declared component, its target and options."""
+
+    key: str
+    name: str
+    entry: Entry
+    target: Any
+    options: dict[str, Any] = field(default_factory=dict)
+    soft: bool = False
+
+    def __str__(self) -> str:
+        return f"{KIND_OF[self.key.partition('.')[0]]} '{self.name}'"
+
+    def min_group(self) -> int:
+        """Batches must be multiples of it."""
+        group = self.entry.component.min_group
+        value = self.options.get(group, 1) if isinstance(group, str) else group
+        return max(1, value if isinstance(value, int) else 1)
+
+
+def misfit(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
+    """Why this part does not fit the data or the other parts, and what would; None where it fits."""
+    for check in (_modality, _resolution, _labels, _source, _needs):
+        if problem := check(part, parts, data, registry):
+            return problem
+    return None
+
+
+def check_batch(parts: Mapping[str, Chosen], batch: int, micro_batch: int | None) -> list[str]:
+    """Refuse batches that are no multiples of the groups that parts ask for."""
+    for part in parts.values():
+        group = part.min_group()
+        for flag, size in (("--batch", batch), ("--micro-batch", micro_batch)):
+            if size is not None and size % group:
+                below = size // group * group
+                near = f"{below} or {below + group}" if below else str(group)
+                raise UsageError(f"{part} works on groups of {group} samples, and {flag} {size} is no multiple of {group}: use {near}")
+    if micro_batch is not None and micro_batch > batch:
+        raise UsageError(f"--micro-batch {micro_batch} is larger than --batch {batch}: give at most {batch}")
+    return [f"batch {batch}" + (f", micro-batch {micro_batch}" if micro_batch else "") + " suits every part"]
+
+
+def coupled(parts: Mapping[str, Chosen]) -> list[str]:
+    """What is computed per micro-batch, where the batch is cut: a line each."""
+    return [f"{part}: {part.entry.component.couples}" for part in parts.values() if part.entry.component.couples]
+
+
+def _modality(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
+    takes = part.entry.component.modality
+    if part.key == "data" or not takes or data.modality in takes:
+        return None
+    kind = KIND_OF[part.key.partition(".")[0]]
+    others = [e.component.name for e in registry.select(kind) if not e.component.modality or data.modality in e.component.modality]
+    return f"it takes {_words(takes)}, and {parts['data']} holds {data.modality} data; {_instead(kind, others)}"
+
+
+def _resolution(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
+    phrase = part.entry.component.resolutions
+    if phrase is None or not data.resolution or part.key == "data":
+        return None
+    can = Resolutions(phrase)
+    if can.admits(data.resolution):
+        return None
+    nearest = can.nearest(data.resolution)
+    hint = f"; try --res {'x'.join(map(str, nearest if len(set(nearest)) > 1 else nearest[:1]))}" if nearest else ""
+    return f"it does {phrase}, and {parts['data']} is {'x'.join(map(str, data.resolution))}{hint}"
+
+
+def _labels(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
+    wants = part.entry.component.labels
+    if part.key == "data":
+        return None
+    if wants == "required" and not data.classes:
+        return f"it needs labels, and {parts['data']} has none; put the images in a sub-folder a class, or choose another {KIND_OF[part.key.partition('.')[0]]}"
+    if wants == "refused" and data.classes:
+        return f"it cannot use labels, and {parts['data']} has {len(data.classes)} classes; leave them out with --set data.labels=false"
+    return None
+
+
+def _source(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
+    if part.key != "gen":
+        return None
+    translates = "translate" in part.entry.component.provides
+    fitting = [e.component.name for e in registry.select("generator") if ("translate" in e.component.provides) != translates]
+    if data.source is not None and not translates:
+        return f"it makes images from noise, and {parts['data']} holds pairs to translate; {_instead('generator', fitting)}"
+    if data.source is None and not data.domains and translates:
+        return f"it translates images, and {parts['data']} has no source images; {_instead('generator', fitting)}"
+    return None
+
+
+def _needs(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
+    others = [parts[key] for key in _PROVIDERS if key in parts and key != part.key]
+    provided = frozenset().union(*(other.entry.component.provides for other in others))
+    for need in sorted(part.entry.component.needs - provided):
+        offering = [
+            f"{e.component.kind} '{e.component.name}'"
+            for e in registry.select()
+            if need in e.component.provides and e.component.kind in {KIND_OF[key] for key in _PROVIDERS}
+        ]
+        here = ", ".join(map(str, (o for o in others if o.key != "data")))
+        return f"it needs '{need}'{_meaning(need)}, which none of {here} provides; these do: {', '.join(offering) or 'none installed'}"
+    return None
+
+
+def _meaning(need: str) -> str:
+    from ganzoo.interfaces import CAPABILITIES
+
+    return f" ({CAPABILITIES[need]})" if need in CAPABILITIES else ""
+
+
+def _instead(kind: str, names: list[str]) -> str:
+    return f"{kind}s that do: {', '.join(sorted(names))}" if names else f"no installed {kind} does"
+
+
+def _words(values: frozenset[str]) -> str:
+    return " and ".join(sorted(values)) + " data"

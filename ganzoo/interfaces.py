@@ -1,0 +1,227 @@
+"""The contracts that have torch in them. A plugin's networks, losses and regularizers import this and nothing else of ganzoo.
+
+Every part is built as `target(data, **options)`, where `data` is a `DataSpec` and the options are its keyword-only parameters.
+A generator is a Module called as `forward(x, condition)`: `x` is noise [N, z_dim] (it then has an attribute `z_dim`) or an
+image; it returns [N, *data.shape], images in [-1, 1]. A discriminator is called as `forward(images, condition)` and returns a
+`Score` or bare logits. Networks take from `condition` what they know and ignore the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.data.dataset import Dataset
+from ganzoo.plugin import DataSpec, Part
+
+if TYPE_CHECKING:
+    from ganzoo.games.match import Critic, Match, Parts, Play
+
+__all__ = [
+    "CAPABILITIES",
+    "Augment",
+    "Batch",
+    "Condition",
+    "Critic",
+    "DataSpec",
+    "Dataset",
+    "Game",
+    "Loss",
+    "Match",
+    "Part",
+    "Parts",
+    "Phase",
+    "Play",
+    "Regularizer",
+    "Score",
+    "batch_mean",
+]
+
+Batch = dict[str, Tensor]  # "real" [N, *shape]; "labels" [N] int64 where there are classes; "x" (what G eats), added by the game
+Condition = Mapping[str, Tensor]  # any of labels [N] int64, source, text [N, T]
+
+CAPABILITIES: dict[str, str] = {
+    "head": "D.head is the last Linear or Conv2d, called once, on the features",
+    "style": "G.mapping(z, condition) -> w [N, L, W]; G.synthesis(w) -> images; G.mean_w [W] or [classes, W]",
+    "features": "D returns Score.features, a non-empty tuple of tensors [N, ...]",
+    "classes": "D returns Score.classes, logits [N, number of classes]",
+    "translate": "G eats an image: forward(source, condition)",
+    "targets": "the loss is of the logistic family, whose targets can be softened",
+    "level": "the loss looks at D's level, not only at differences of its outputs",
+    "double-backward": "the gradient of D with respect to its input can be differentiated again",
+    "default": "a recipe that a bare `ganzoo train` may take",
+}
+
+
+@dataclass(slots=True)
+class Score:
+    """What a discriminator says of a batch. Only `logits` is always there.
+
+    logits    [N] or [N, ...] (a map of patches), or a tuple of those, one a head; no sigmoid
+    features  tensors [N, ...], from shallow to deep
+    classes   [N, K] class logits
+    """
+
+    logits: Tensor | tuple[Tensor, ...]
+    features: tuple[Tensor, ...] = ()
+    classes: Tensor | None = None
+
+    def heads(self) -> list[Score]:
+        """One Score a head, in order, each with a single logits tensor."""
+        if isinstance(self.logits, Tensor):
+            return [self]
+        return [replace(self, logits=logits) for logits in self.logits]
+
+    def per_sample(self) -> Tensor:
+        """[N]: the mean over a head's places, summed over heads, so that a penalty's weight means the same for 1 or 900 logits."""
+        heads = (self.logits,) if isinstance(self.logits, Tensor) else self.logits
+        first, *rest = (logits.flatten(1).mean(1) if logits.ndim > 1 else logits for logits in heads)
+        for logits in rest:
+            first = first + logits
+        return first
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One optimizer step of one player: all that the trainer knows of a GAN.
+
+    every   run in each N-th round only, gradients times N (lazy regularization)
+    repeat  steps a round; the configured `steps` of the player multiplies it where every == 1
+    start   idle before this round
+    """
+
+    name: str
+    player: str
+    every: int = 1
+    repeat: int = 1
+    start: int = 0
+
+
+class Loss(nn.Module):
+    """An adversarial loss: a pure function of scores, one head at a time (the match loops over heads).
+
+    Each returns a tensor [N], [N, ...] or a scalar; the match takes its mean. `g` calls `real()` only if it looks at the reals.
+    """
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+
+    def d(self, real: Score, fake: Score) -> Tensor:
+        raise NotImplementedError
+
+    def g(self, fake: Score, real: Callable[[], Score]) -> Tensor:
+        raise NotImplementedError
+
+
+class Augment(nn.Module):
+    """A differentiable augmentation of all that D sees: the same distribution for reals and fakes, drawn anew each pass."""
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+    def observe(self, real: Score, fake: Score) -> None:
+        """See D's scores (detached) once a D step: ADA adapts itself here. What it keeps are buffers."""
+
+
+class Regularizer(nn.Module):
+    """Anything added to a match. Override one or several methods; the defaults do nothing.
+
+    players      whose phases call `forward`
+    every        N > 1: `forward` has a lazy phase of its own each N rounds, gradients times N
+    input_grad   of {"real", "fake"}: play.real / play.fake become leaves that require grad before D sees them
+    double_backward  `forward` differentiates D's gradient again: under bf16 its play does its own fp32 passes
+    parametrizes `attach` changes weights only; it comes after those that insert layers
+    """
+
+    players: frozenset[str] = frozenset({"D"})
+    every: int = 1
+    input_grad: frozenset[str] = frozenset()
+    double_backward: bool = False
+    parametrizes: bool = False
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+
+    def data(self, spec: DataSpec) -> DataSpec:
+        """What D is built for, given what G makes (packing: m times the channels)."""
+        return spec
+
+    def attach(self, match: Match) -> None:
+        """Change the networks: once a match, before the optimizers see their parameters."""
+
+    def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
+        """What D is shown in place of `images`; `real` is None for neither (interpolates).
+
+        Runs before the augmentation, unless this regularizer overrides `data`: a change of shape comes after it.
+        """
+        return images
+
+    def opponent(self, critic: Critic, play: Play) -> Critic:
+        """The critic that G faces in G's main phase (unrolled GANs look ahead here)."""
+        return critic
+
+    def forward(self, play: Play) -> Tensor | None:
+        """A penalty, a scalar or [N], added to the player's loss; None for none."""
+        return None
+
+    def after_step(self, player: str, match: Match) -> None:
+        """After `player`'s optimizer step, without grad: clip weights, advance a power iteration."""
+
+
+class Game(nn.Module):
+    """The players, the phases they take turns in, and what each minimises. Built as `target(data, parts, **options)`.
+
+    `players` maps "G" and "D" to what one optimizer owns each; `matches` holds every Match. Being a Module, it is its own checkpoint.
+    """
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+        self.data = data
+        self.players = nn.ModuleDict()
+        self.matches = nn.ModuleList()
+        self.stats: dict[str, Tensor] = {}  # detached scalars of the last `losses`, for the log: still on the device
+
+    def phases(self) -> list[Phase]:
+        raise NotImplementedError
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Add what the game draws for itself (noise as "x"), for the whole batch, before it is cut into micro-batches."""
+        return batch
+
+    def losses(self, phase: Phase, batch: Batch, nimg: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, scalar) terms; the trainer calls backward on each before it asks for the next."""
+        raise NotImplementedError
+
+    def after_step(self, player: str) -> None:
+        """After an optimizer step of `player`."""
+        for match in self.matches:
+            match.after_step(player)  # type: ignore[operator]
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+        """Samples [N, *shape] from a player "G" (the EMA copy, for one) and a batch that `draw` has completed."""
+        raise NotImplementedError
+
+
+def batch_mean(value: Tensor) -> Tensor:
+    """The mean over the ranks that share a batch (one process: itself). All that a plugin needs to know of ranks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    from torch.distributed.nn.functional import all_reduce  # differentiable
+
+    return all_reduce(value) / torch.distributed.get_world_size()
+
+
+def __getattr__(name: str) -> Any:
+    # The match is built from the contracts above: importing it at the top would be a circle.
+    if name in ("Critic", "Match", "Parts", "Play"):
+        from ganzoo.games import match
+
+        return getattr(match, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

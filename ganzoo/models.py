@@ -1,0 +1,219 @@
+"""A trained generator, opened again: from a run, or from an exported model, which needs ganzoo and the generator's plugin alone.
+
+    model = ganzoo.load("runs/00000-dcgan-dcgan")
+    images = model.sample(64)          # [64, C, H, W] in [-1, 1]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ganzoo.assembly import Plan, plan_from_table
+from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
+from ganzoo.options import options_of, resolve
+from ganzoo.plugin import DataSpec
+from ganzoo.registry import get_registry
+from ganzoo.runs import Run, write_atomically
+from ganzoo.training import checkpoint
+from ganzoo.training.preview import Preview, guarded
+
+FORMAT = 1
+_BATCH = 64
+
+
+@dataclass(slots=True)
+class Model:
+    """A generator ready to sample: parametrizations folded in, batch-norm statistics of its own, in eval mode.
+
+    data     what it makes; data.classes are its labels
+    config   config.json: the generator's component, options and distribution, its noise, where it comes from
+    """
+
+    network: nn.Module
+    data: DataSpec
+    config: dict[str, Any]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        label: str | int | None = None,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Samples [n, *data.shape] on the CPU, images in [-1, 1]; the i-th is a function of seed + i, or of seeds[i], alone.
+
+        label       a class by name or index; None: drawn from the seed too, evenly
+        truncation  1: as trained; towards 0: more usual and less varied samples
+        Raises UsageError for an unknown class, or truncation that the generator cannot do.
+        """
+        chosen = list(range(seed, seed + n)) if seeds is None else list(seeds)
+        index = None if label is None else self.class_index(label)
+        chunks = []
+        for begin in range(0, len(chosen), _BATCH):
+            x, labels = self._inputs(chosen[begin : begin + _BATCH], index)
+            with torch.no_grad(), guarded(self.device, chosen[begin]):
+                chunks.append(self._generate(x, labels, truncation).float().cpu())
+        return torch.cat(chunks) if chunks else torch.empty(0, *self.data.shape)
+
+    def labels(self, seeds: Sequence[int], label: str | int | None = None) -> list[int]:
+        """The class index of each of these seeds' samples; empty without classes."""
+        _, labels = self._inputs(list(seeds), None if label is None else self.class_index(label))
+        return [] if labels is None else labels.tolist()
+
+    def class_index(self, label: str | int) -> int:
+        """Index of a class. Raises UsageError."""
+        classes = self.data.classes
+        if not classes:
+            raise UsageError("this generator was trained without classes; leave --class out")
+        if isinstance(label, int) or (label not in classes and str(label).isdigit()):
+            if int(label) < len(classes):
+                return int(label)
+        elif label in classes:
+            return classes.index(label)
+        raise UsageError(f"there is no class '{label}'.{did_you_mean(str(label), classes)} Classes: {', '.join(classes)}")
+
+    def _inputs(self, seeds: list[int], index: int | None) -> tuple[Tensor, Tensor | None]:
+        z_dim, uniform = self.config["noise"]["z_dim"], self.config["noise"]["prior"] == "uniform"
+        x, labels = [], []
+        for seed in seeds:  # on the CPU, so that a seed means the same on every device
+            generator = torch.Generator().manual_seed(seed)
+            z = torch.empty(z_dim)
+            x.append(z.uniform_(-1, 1, generator=generator) if uniform else z.normal_(generator=generator))
+            if self.data.classes:
+                labels.append(int(torch.randint(len(self.data.classes), (), generator=generator)) if index is None else index)
+        return torch.stack(x).to(self.device), torch.tensor(labels).to(self.device) if labels else None
+
+    def _generate(self, x: Tensor, labels: Tensor | None, truncation: float | None) -> Tensor:
+        condition = {} if labels is None else {"labels": labels}
+        if truncation is None or truncation == 1:
+            return self.network(x, condition)
+        if self.config["style"]:
+            w, mean = self.network.mapping(x, condition), self.network.mean_w
+            mean = mean if mean.dim() == 1 or labels is None else mean[labels][:, None]
+            return self.network.synthesis(mean + truncation * (w - mean))
+        if self.config["noise"]["prior"] == "uniform":
+            raise UsageError("--truncation needs normal noise or a generator with styles; this one was trained on uniform noise")
+        # Shorter latents, nearer to the usual sample (BigGAN draws those beyond a threshold again instead).
+        return self.network(x * truncation, condition)
+
+    def save(self, directory: Path, card: str) -> Path:
+        """Write model/: generator.safetensors, config.json, README.md. Raises RunError where the disk is full."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise RunError(f"--out {directory} could not be made: {err.strerror}") from None
+        weights = safetensors.torch.save(checkpoint.plain(self.network.state_dict()), metadata={"format": "pt"})
+        write_atomically(directory / "generator.safetensors", weights)
+        write_atomically(directory / "README.md", card.encode())
+        write_atomically(directory / "config.json", json.dumps(self.config, indent=1, ensure_ascii=False).encode())
+        return directory
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu", at: str | None = None, warn: Callable[[str], None] = print) -> Model:
+    """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
+
+    Raises UsageError where the path is neither, RunError where its files are damaged.
+    """
+    path, device = Path(path), torch.device(device)
+    if (path / "run.toml").is_file():
+        return _from_run(Run.open(path), device, at, warn)
+    if (path / "config.json").is_file():
+        return _from_model(path, device)
+    if (path / "model" / "config.json").is_file():
+        return _from_model(path / "model", device)
+    raise UsageError(f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/")
+
+
+def plan_of(run: Run) -> Plan:
+    """The plan of a run, from run.toml alone: its data need not be there any more."""
+    table = run.config()
+    if "spec" not in table:
+        raise RunError(f"{run.config_file} does not say what its data were: its [spec] table is missing")
+    dataset = SimpleNamespace(spec=DataSpec.from_dict(table["spec"]), notices=())
+    return plan_from_table(get_registry(), table, str(run.config_file), dataset=dataset)
+
+
+def class_counts(run: Run) -> list[int]:
+    """Images of each class of a run's data; empty without classes."""
+    return [int(count) for count in run.config().get("dataset", {}).get("class_counts", [])]
+
+
+def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[str], None]) -> Model:
+    saved = checkpoint.newest(run, warn, at)
+    if saved is None:
+        raise RunError(f"{run.path} has no checkpoint yet: train it first")
+    plan = plan_of(run)
+    game = plan.build().to(device)
+    network = game.players["G"].requires_grad_(False)
+    try:
+        network.load_state_dict(saved.tensors("generator"))
+    except RuntimeError as err:
+        raise RunError(f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {err}") from None
+    network = Preview(game, device, 0, class_counts(run)).settled(network)
+    fold(network)
+    entry = plan.chosen["gen"].entry
+    config = {
+        "format": FORMAT,
+        "generator": {"plugin": entry.dist, "version": entry.version, "name": entry.component.name, **_options(plan)},
+        "data": plan.data.to_dict(),
+        "noise": {"z_dim": getattr(game, "z_dim", 0), "prior": getattr(game, "prior", "normal")},
+        "style": "style" in entry.component.provides,
+        "kimg": saved.nimg / 1000,
+        "seed": plan.config.settings.seed,
+        "components": plan.versions(),
+    }
+    return Model(network.eval(), plan.data, config, device)
+
+
+def _options(plan: Plan) -> dict[str, Any]:
+    from ganzoo.options import to_toml_value
+
+    return {"options": {name: to_toml_value(value) for name, value in plan.chosen["gen"].options.items()}}
+
+
+def _from_model(path: Path, device: torch.device) -> Model:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise RunError(f"{path} has format {config['format']}; this ganzoo reads {FORMAT}: upgrade ganzoo-core")
+        wanted, data = config["generator"], DataSpec.from_dict(config["data"])
+        weights = safetensors.torch.load_file(path / "generator.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
+        raise RunError(f"{path} is damaged or no exported model: {type(err).__name__}: {err}") from None
+    registry = get_registry()
+    entry = registry.find("generator", f"{wanted['plugin']}/{wanted['name']}")
+    target = registry.load(entry)
+    known = options_of(target)
+    options = resolve(target, {k: v for k, v in wanted["options"].items() if k in known}, f"generator '{wanted['name']}'")
+    network = target(data, **options).requires_grad_(False)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as err:
+        raise PluginError(
+            f"{path} was made with {wanted['plugin']} {wanted['version']}, and its weights do not fit {entry.version}: "
+            f"{str(err).splitlines()[-1].strip()}"
+        ) from None
+    return Model(network.to(device).eval(), data, config, device)
+
+
+def fold(network: nn.Module) -> None:
+    """Replace every parametrized weight by its value."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    network.requires_grad_(False)

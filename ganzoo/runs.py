@@ -1,0 +1,221 @@
+"""A run directory: what is in it, who holds it, how it is opened again. Torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ganzoo.config import dump_toml
+from ganzoo.errors import RunError, UsageError
+
+_NUMBERED = re.compile(r"(\d{5})-.+")
+
+
+def stamp(nimg: int) -> str:
+    """The name of what was written at `nimg` images: kimg in six digits, with a fraction only where there is one."""
+    return f"{nimg // 1000:06d}" + (f".{nimg % 1000:03d}" if nimg % 1000 else "")
+
+
+def images_at(name: str) -> int | None:
+    """The images seen that a stamp stands for; None for other names."""
+    match = re.fullmatch(r"(\d{6,})(?:\.(\d{3}))?", name)
+    return int(match[1]) * 1000 + int(match[2] or 0) if match else None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Whole, or not there: written beside its place, flushed, renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        beside.replace(path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise RunError(f"{path} could not be written: {err.strerror}; free some space or choose another --out") from None
+
+
+class Run:
+    """The directory of one training. Raises RunError where it is no run, or is held by another process."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock: IO[str] | None = None
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples_dir(self) -> Path:
+        return self.path / "samples"
+
+    @classmethod
+    def check_free(cls, path: Path) -> None:
+        """Raises UsageError where a new run cannot be made."""
+        if cls(path).config_file.exists():
+            raise UsageError(f"{path} already holds a run: go on with 'ganzoo resume {path}', or choose another --out")
+        if path.exists() and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
+            raise UsageError(f"--out {path}: it exists and is no empty directory; choose another")
+
+    @classmethod
+    def create(cls, path: Path, table: Mapping[str, Any]) -> Run:
+        """A new run with this run.toml, locked. Raises UsageError where there is one already."""
+        run = cls(path)
+        cls.check_free(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise RunError(f"--out {path} could not be made: {err.strerror}") from None
+        run.lock()
+        run.write_config(table)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """An existing run, not locked."""
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise UsageError(f"{path} is no run: there is no run.toml in it; 'ganzoo runs' lists those in runs/")
+        return run
+
+    def write_config(self, table: Mapping[str, Any]) -> None:
+        write_atomically(self.config_file, dump_toml(table).encode())
+
+    def config(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+            raise RunError(f"{self.config_file} cannot be read: {err}") from None
+
+    def lock(self) -> None:
+        """Hold the run until `unlock` or the process's end. Raises RunError where another process holds it."""
+        self._lock = (self.path / ".lock").open("w")
+        if not _try_lock(self._lock):
+            self.unlock()
+            raise RunError(f"{self.path} is in use by another process; wait for it, or choose another --out")
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def in_use(self) -> bool:
+        file = self.path / ".lock"
+        if self._lock is not None:
+            return True
+        if not file.exists():
+            return False
+        with file.open("a") as f:
+            return not _try_lock(f)
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoint directories, newest first."""
+        return sorted(self._stamped(self.checkpoints_dir, ""), key=lambda p: images_at(p.name) or 0, reverse=True)
+
+    def samples(self) -> list[Path]:
+        """Sheets of samples, newest first."""
+        return sorted(self._stamped(self.samples_dir, ".png"), key=lambda p: images_at(p.name[:-4]) or 0, reverse=True)
+
+    @staticmethod
+    def _stamped(directory: Path, suffix: str) -> Iterator[Path]:
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if path.name.endswith(suffix) and images_at(path.name.removesuffix(suffix)) is not None:
+                yield path
+
+    def append_log(self, line: Mapping[str, Any]) -> None:
+        try:
+            with self.log_file.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(line) + "\n")
+        except OSError as err:
+            raise RunError(f"{self.log_file} could not be written: {err.strerror}; free some space") from None
+
+    def log(self) -> list[dict[str, Any]]:
+        """The ticks so far; a last line cut short by a crash is left out."""
+        lines = []
+        for text in self.log_file.read_text(encoding="utf-8").splitlines() if self.log_file.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(text))
+        return lines
+
+    def cut_log(self, nimg: int) -> None:
+        """Forget the ticks after `nimg`: they will be trained again."""
+        kept = [line for line in self.log() if line.get("nimg", 0) <= nimg]
+        write_atomically(self.log_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A line of `ganzoo runs`. state: "running", "done", "stopped" or "damaged"; kimg: of the newest checkpoint."""
+
+    path: str
+    state: str
+    kimg: float
+    budget: float
+    images_per_second: float | None
+    gen: str
+    disc: str
+    data: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(run: Run) -> RunSummary:
+    try:
+        table = run.config()
+        budget = float(table["kimg"])
+        names = [table[key]["name"] for key in ("gen", "disc", "data")]
+    except (RunError, KeyError, TypeError, ValueError):
+        return RunSummary(str(run.path), "damaged", 0.0, 0.0, None, "?", "?", "?")
+    newest = next(iter(run.checkpoints()), None)
+    nimg = images_at(newest.name) or 0 if newest else 0
+    speeds = [line["images_per_second"] for line in run.log() if line.get("images_per_second")]
+    state = "running" if run.in_use() else "done" if nimg >= budget * 1000 else "stopped"
+    return RunSummary(str(run.path), state, nimg / 1000, budget, speeds[-1] if speeds else None, *names)
+
+
+def list_runs(directory: Path) -> list[RunSummary]:
+    """Every run directly in `directory`, by name."""
+    if not directory.is_dir():
+        return []
+    return [summarise(Run(path)) for path in sorted(directory.iterdir()) if (path / "run.toml").is_file()]
+
+
+def next_directory(root: Path, gen: str, disc: str) -> Path:
+    """runs/NNNNN-gen-disc, with the number after the highest there."""
+    taken = [int(m[1]) for p in (root.iterdir() if root.is_dir() else ()) if (m := _NUMBERED.fullmatch(p.name))]
+    return root / f"{max(taken, default=-1) + 1:05d}-{gen.replace('/', '_')}-{disc.replace('/', '_')}"
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """An exclusive lock that ends with the process, or False where another has it."""
+    try:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The trainer: phases, micro-batches, gradients and time. It knows no GAN."""

@@ -1,0 +1,276 @@
+"""From a plan to a trained run: data, game, trainer, run directory, signals, and everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ganzoo.assembly import Plan, make_plan, plan_from_table, rehearse
+from ganzoo.config import Layer, RunConfig, layer_from_dict, layer_from_toml
+from ganzoo.data.cache import Store, materialise
+from ganzoo.data.sampling import Sampler
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.fitting import coupled
+from ganzoo.registry import get_registry
+from ganzoo.runs import Run, next_directory
+from ganzoo.training import checkpoint
+from ganzoo.training.preview import Preview
+from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions, is_out_of_memory
+from ganzoo.training.writing import Observers, RunWriter
+
+
+class Display(Protocol):
+    """Who shows a training to a person. It is also an observer: it may have any of the ganzoo_run_* methods."""
+
+    def say(self, words: str) -> None: ...
+    def progress(self, what: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]: ...
+    def watch(self, trainer: Trainer) -> contextlib.AbstractContextManager[None]: ...
+
+
+class Quiet:
+    """For the library: warnings and notices on stderr, nothing else."""
+
+    def say(self, words: str) -> None:
+        print(f"ganzoo: {words}", file=sys.stderr)
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: None
+
+    @contextlib.contextmanager
+    def watch(self, trainer: Trainer) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Session:
+    """A training that is ready to start or to go on."""
+
+    plan: Plan
+    run: Run
+    trainer: Trainer
+    writer: RunWriter
+    display: Display = field(default_factory=Quiet)
+
+    def play(self) -> str:
+        """Train to the end. Returns "done" or "stopped"; raises GanzooError where it fails, after telling the observers."""
+        trainer = self.trainer
+        try:
+            if trainer.nimg < trainer.total:
+                self.display.say(self._estimate())
+            self.writer.start(trainer, self.run.config())
+            with stoppable(trainer, self.display.say), self.display.watch(trainer):
+                return trainer.train()
+        except BaseException as err:
+            self.writer.failed(trainer.nimg)
+            if is_out_of_memory(err):
+                smaller = max(1, trainer.micro_batch // 2)
+                raise GanzooError(
+                    f"out of memory on {trainer.device} with --micro-batch {trainer.micro_batch}: try --micro-batch {smaller}, a smaller "
+                    f"--batch or --res, or --precision bf16"
+                ) from err
+            raise
+        finally:
+            self.run.unlock()
+
+    def _estimate(self) -> str:
+        trainer = self.trainer
+        seconds = trainer.time_rounds()
+        left = (trainer.total - trainer.nimg) / trainer.batch * seconds
+        size = sum(t.numel() * t.element_size() for tensors in trainer.capture().values() for t in tensors.values())
+        return (
+            f"about {trainer.batch / seconds:.0f} images/s on {trainer.device}, {duration(left)} for "
+            f"{(trainer.total - trainer.nimg) / 1000:g} kimg; a checkpoint takes {size / 2**20:.1f} MiB, {trainer.settings.checkpoint.keep} are kept"
+        )
+
+
+def start(plan: Plan, out: Path | None, display: Display, init_from: str | None = None) -> Session:
+    """Read the data, build the game, make the run directory. Raises UsageError before any data is read where it can be."""
+    rehearse(plan)
+    device = choose_device(plan.config.settings.device)
+    _settle_precision(plan, device)
+    out = out or next_directory(Path("runs"), plan.config.gen.name, plan.config.disc.name)
+    Run.check_free(out)
+    for notice in plan.notices:
+        display.say(notice)
+    initial = _initial(init_from, display)
+    store = _read(plan, display)
+    game = plan.build(initial)
+    run = Run.create(out, _table(plan, store))
+    return _session(plan, run, game, store, device, display)
+
+
+def resume(path: Path | str, display: Display, kimg: float | None = None) -> Session:
+    """A stopped run, ready to go on; `kimg` is a new total budget."""
+    run = Run.open(path)
+    run.lock()
+    try:
+        table = run.config()
+        if kimg is not None:
+            table["kimg"] = kimg
+        plan = plan_from_table(get_registry(), table, str(run.config_file))
+        saved = checkpoint.newest(run, display.say)
+        _compare(plan, table, display)
+        device = choose_device(plan.config.settings.device)
+        store = _read(plan, display)
+        if (was := table.get("dataset", {}).get("fingerprint")) not in (None, plan.dataset.fingerprint()):
+            display.say(f"the data of {plan.chosen['data']} have changed since the run began (they were {was[:12]})")
+        game = plan.build()
+        session = _session(plan, run, game, store, device, display)
+        if saved is not None:
+            session.trainer.resume(saved)
+            if saved.nimg >= session.trainer.total:
+                more = f"ganzoo resume {path} --kimg {2 * saved.nimg / 1000:g}"
+                raise UsageError(f"{path} is done: {saved.nimg / 1000:g} kimg of {table['kimg']:g}; to go on: {more}")
+        run.cut_log(session.trainer.nimg)
+        if kimg is not None:
+            run.write_config(table)
+    except BaseException:
+        run.unlock()
+        raise
+    return session
+
+
+def train(config: Any, out: Path | str | None = None, display: Display | None = None) -> Run:
+    """Train from a RunConfig, a mapping of run.toml's keys, or the path of such a file, and return the run.
+
+    What a mapping or file leaves out is resolved as on the command line. Raises GanzooError.
+    """
+    if isinstance(config, RunConfig):
+        layer = layer_from_dict(config.to_dict(), "the configuration")
+    elif isinstance(config, Mapping):
+        layer = layer_from_dict(config, "the configuration")
+    else:
+        layer = read_config(Path(config))
+    plan = make_plan(get_registry(), Layer("the command line"), layer)
+    session = start(plan, Path(out) if out is not None else None, display or Quiet())
+    session.play()
+    return session.run
+
+
+def read_config(path: Path) -> Layer:
+    """A --config file as a layer. Raises UsageError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"--config {path} cannot be read: {getattr(err, 'strerror', None) or err}") from None
+    return layer_from_toml(text, f"--config {path}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+@contextlib.contextmanager
+def stoppable(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if trainer.stopping:
+            raise KeyboardInterrupt
+        trainer.stopping = True
+        say("stopping after this round, with a checkpoint; Ctrl-C again leaves at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---- the steps of starting
+
+
+def _settle_precision(plan: Plan, device: torch.device) -> None:
+    """Write down what "auto" means here, so that a resumed run is the same computation."""
+    settings = plan.config.settings
+    if settings.precision == "auto":
+        precision = choose_precision("auto", device)
+        plan.origins["precision"] = f"auto, on {device}"
+        plan.config = replace(plan.config, settings=replace(settings, precision=precision))
+
+
+def _read(plan: Plan, display: Display) -> Store:
+    said = set(plan.notices)
+    with display.progress("reading images") as progress:
+        store = materialise(plan.dataset, progress=progress)
+    for notice in store.notices:
+        if notice not in said:
+            display.say(notice)
+    return store
+
+
+def _table(plan: Plan, store: Store) -> dict[str, Any]:
+    """run.toml: the configuration, and records of what it was resolved with."""
+    counts = np.bincount(store.labels, minlength=len(plan.data.classes)).tolist() if store.labels is not None else []
+    dataset = {"records": len(store), "skipped": len(store.skipped), "fingerprint": plan.dataset.fingerprint(), "class_counts": counts}
+    return {**plan.config.to_dict(), "components": plan.versions(), "dataset": dataset, "spec": plan.data.to_dict()}
+
+
+def _compare(plan: Plan, table: Mapping[str, Any], display: Display) -> None:
+    for key, now in plan.versions().items():
+        then = table.get("components", {}).get(key)
+        if then is not None and then != now:
+            display.say(f"{plan.chosen[key]} was {then} when the run began, and is {now} now: results may differ")
+
+
+def _initial(source: str | None, display: Display) -> Callable[[str, Any], None]:
+    if source is None:
+        return lambda role, network: None
+    from ganzoo.training.initial import Initial
+
+    return Initial(Path(source), display.say)
+
+
+def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device, display: Display) -> Session:
+    settings = plan.config.settings
+    game.to(device)
+    channels_last = settings.channels_last
+    if channels_last == "auto":
+        channels_last = len(plan.data.shape) == 3 and all(map(has_convolutions, game.players.values()))
+    if channels_last:
+        game.to(memory_format=torch.channels_last)
+    if settings.micro_batch and settings.micro_batch < settings.batch and (parts := coupled(plan.chosen)):
+        display.say(f"computed per micro-batch of {settings.micro_batch}, not per batch: {'; '.join(parts)}")
+    sampler = Sampler(
+        store,
+        batch=settings.batch,
+        seed=settings.seed,
+        device=device,
+        flip=settings.flip,
+        in_memory=settings.in_memory,
+        channels_last=bool(channels_last),
+    )
+    counts = np.bincount(store.labels, minlength=len(plan.data.classes)).tolist() if store.labels is not None else []
+    sources = torch.from_numpy(np.array(store.fields["source"][:256])).float() / 127.5 - 1 if "source" in store.fields else None
+    preview = Preview(game, device, settings.seed, counts, sources)
+    draw = partial(plan.dataset.draw, real=np.array(store.fields["real"][:4096]))
+    observers = Observers([("display", display), *get_registry().observers()], display.say)
+    writer = RunWriter(run, settings, preview, draw, observers, display.say)
+    try:
+        trainer = Trainer(game, sampler, settings, device, writer)
+    except BaseException:
+        run.unlock()
+        raise
+    return Session(plan, run, trainer, writer, display)
+
+

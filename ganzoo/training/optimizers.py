@@ -1,0 +1,190 @@
+"""A player's optimizer: torch.optim's by name, with schedules, lazy-phase correction, clipping and state by parameter name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.config import PlayerConfig
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.interfaces import Phase
+from ganzoo.options import parse_spec
+from ganzoo.training.schedules import Schedule
+
+# These want a closure or sparse gradients, which phases do not have.
+_UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """torch.optim's class by its name in any case; timm's factory knows what torch lacks. Raises UsageError."""
+    known = {
+        key.lower(): cls
+        for key, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and key not in _UNFIT
+    }
+    if name.lower() in known:
+        return known[name.lower()]
+    import timm.optim  # 3 s, only where torch has no such rule
+
+    if name.lower() in timm.optim.list_optimizers():
+        return timm.optim.get_optimizer_class(name.lower())
+    hint = did_you_mean(name.lower(), known)
+    raise UsageError(f"no optimizer named '{name}'.{hint} torch has {', '.join(sorted(known))}; timm adds more")
+
+
+def lazy_ratio(player: str, phases: Iterable[Phase]) -> float:
+    """Main steps over all steps of the player (StyleGAN2, appendix B): lr is multiplied by it, betas raised to it."""
+    mine = [phase for phase in phases if phase.player == player]
+    main = sum(phase.repeat for phase in mine if phase.every == 1)
+    lazy = sum(phase.repeat / phase.every for phase in mine if phase.every > 1)
+    return main / (main + lazy) if main else 1.0
+
+
+class PlayerOptimizer:
+    """Everything that moves one player's parameters."""
+
+    def __init__(self, player: str, network: nn.Module, config: PlayerConfig, phases: Iterable[Phase], total_kimg: float) -> None:
+        self.player, self.config = player, config
+        self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self._ratio = lazy_ratio(player, phases)
+        spec = parse_spec(config.optimizer)
+        cls = optimizer_class(spec.name)
+        accepted = inspect.signature(cls).parameters
+        options = _options(f"{player}.optimizer", spec.name, spec.options, accepted)
+        if config.betas is not None and "betas" not in accepted:
+            raise UsageError(f"{player}.betas = {list(config.betas)}: optimizer '{spec.name}' has no betas; drop them or choose adam")
+        self._lr = Schedule(config.lr, total_kimg, f"{player}.lr")
+        self._betas: list[Schedule] | None = None
+        if "betas" in accepted:
+            betas = config.betas or accepted["betas"].default
+            self._betas = [Schedule(beta, total_kimg, f"{player}.betas") for beta in betas]
+            options["betas"] = tuple(schedule.at(0) for schedule in self._betas)
+        if "fused" in accepted and all(p.device.type in ("cpu", "cuda") for p in self.parameters.values()):
+            options.setdefault("fused", True)
+        try:
+            self.torch = cls(list(self.parameters.values()), lr=self._lr.at(0), **options)
+        except (TypeError, ValueError) as err:
+            raise UsageError(f"{player}.optimizer = '{config.optimizer}': {err}") from None
+
+    def begin(self, kimg: float) -> None:
+        """Before a phase of this player: its rates at this time, empty gradients."""
+        group = self.torch.param_groups[0]
+        group["lr"] = self._lr.at(kimg) * self._ratio
+        if self._betas is not None:
+            # float: Adam refuses an integer beta
+            group["betas"] = tuple(float(schedule.at(kimg)) ** self._ratio for schedule in self._betas)
+        self.torch.zero_grad(set_to_none=True)
+
+    def step(self) -> Tensor:
+        """Clip, step; the norm of the whole gradient before clipping, still on the device."""
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.config.clip is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.clip, norm)
+        self.torch.step()
+        return norm
+
+    @property
+    def lr(self) -> float:
+        """The rate of the last step, lazy correction included."""
+        return float(self.torch.param_groups[0]["lr"])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and step counts as "PARAMETER:KEY"."""
+        out = {}
+        for name, p in self.parameters.items():
+            for key, value in self.torch.state.get(p, {}).items():
+                if isinstance(value, Tensor):
+                    out[f"{name}:{key}"] = value
+        return out
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.torch.state.clear()
+        for full, value in state.items():
+            name, _, key = full.rpartition(":")
+            p = self.parameters[name]
+            if value.shape == p.shape and value.dim() > 0:
+                # With other strides than its weight's, fused Adam on channels_last is silently wrong.
+                value = torch.empty_like(p, dtype=value.dtype).copy_(value)
+            else:
+                value = value.clone() if key == "step" and not self._step_on_device else value.to(p.device, copy=True)
+            self.torch.state[p][key] = value
+
+    @property
+    def _step_on_device(self) -> bool:
+        group = self.torch.param_groups[0]
+        return bool(group.get("fused") or group.get("capturable"))
+
+    def rule(self) -> Callable[..., Any] | None:
+        """This optimizer's update as a differentiable function with its live moments; None where there is none written."""
+        group = self.torch.param_groups[0]
+        plain = not (group.get("amsgrad") or group.get("maximize") or group.get("nesterov") or group.get("weight_decay"))
+        rules = {torch.optim.Adam: _adam, torch.optim.SGD: _sgd}
+        for cls, rule in rules.items():
+            if plain and type(self.torch) is cls:
+                return lambda live, params, grads, state: rule(self.torch, live, params, grads, state)
+        return None
+
+
+def _options(where: str, name: str, given: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
+    options = {}
+    for key, value in given.items():
+        if key not in accepted or key in ("params", "lr", "betas"):
+            allowed = sorted(set(accepted) - {"params", "lr", "betas"})
+            raise UsageError(f"{where}: '{name}' has no option '{key}'.{did_you_mean(key, allowed)} It has {', '.join(allowed)}")
+        try:
+            options[key] = {"true": True, "false": False}[value] if value in ("true", "false") else float(value)
+        except (TypeError, ValueError):
+            raise UsageError(f"{where}: {key}={value}: write a number, true or false") from None
+    return options
+
+
+def _adam(
+    optimizer: torch.optim.Optimizer,
+    live: Mapping[str, nn.Parameter],
+    params: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor],
+    state: Any,
+) -> tuple[dict[str, Tensor], Any]:
+    group = optimizer.param_groups[0]
+    lr, (b1, b2), eps = group["lr"], group["betas"], group["eps"]
+    out, after = {}, {}
+    for name, p in params.items():
+        if state is None:
+            held = optimizer.state.get(live[name], {})
+            zero = torch.zeros_like(p)
+            # Clones: the optimizer moves its moments in place while this graph may still be alive.
+            m, v = held.get("exp_avg", zero).clone(), held.get("exp_avg_sq", zero).clone()
+            t = torch.as_tensor(held.get("step", 0.0), dtype=p.dtype, device=p.device)
+        else:
+            m, v, t = state[name]
+        g, t = grads[name], t + 1
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        # sqrt at v = 0 has an infinite derivative, and dead ReLUs give exact zeros.
+        scale = (v / (1 - b2**t) + eps**2).sqrt() + eps
+        out[name], after[name] = p - lr * (m / (1 - b1**t)) / scale, (m, v, t)
+    return out, after
+
+
+def _sgd(
+    optimizer: torch.optim.Optimizer,
+    live: Mapping[str, nn.Parameter],
+    params: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor],
+    state: Any,
+) -> tuple[dict[str, Tensor], Any]:
+    group = optimizer.param_groups[0]
+    lr, momentum, dampening = group["lr"], group["momentum"], group["dampening"]
+    out, after = {}, {}
+    for name, p in params.items():
+        g = grads[name]
+        if momentum:
+            held = optimizer.state.get(live[name], {}).get("momentum_buffer") if state is None else state[name]
+            g = g if held is None else momentum * held.clone() + (1 - dampening) * g
+            after[name] = g
+        out[name] = p - lr * g
+    return out, after

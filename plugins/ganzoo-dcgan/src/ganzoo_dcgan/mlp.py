@@ -1,0 +1,174 @@
+"""The generator and the discriminator of the first GAN (Goodfellow et al. 2014): multilayer perceptrons, for any modality."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganzoo.interfaces import Condition, DataSpec, Score
+
+Activation = Literal["relu", "leaky-relu", "tanh", "maxout"]
+Norm = Literal["none", "batch", "layer"]
+Init = Literal["torch", "normal", "xavier", "orthogonal"]
+
+
+class Classes(nn.Module):
+    """Labels [N] as vectors [N, width]: one-hot, or a learned embedding where `embedding` is given."""
+
+    def __init__(self, classes: int, embedding: int | None) -> None:
+        super().__init__()
+        self.width = (embedding or classes) if classes else 0
+        self.classes = classes
+        self.table = nn.Embedding(classes, embedding) if classes and embedding else None
+
+    def beside(self, x: Tensor, condition: Condition) -> Tensor:
+        """`x` [N, D] with the label's vector behind it: [N, D + width]; `x` itself where the data has no classes."""
+        if not self.classes:
+            return x
+        labels = condition["labels"]
+        vector = F.one_hot(labels, self.classes) if self.table is None else self.table(labels)
+        return torch.cat([x, vector.to(x.dtype)], 1)
+
+
+class Layer(nn.Module):
+    """Linear, norm, activation, dropout: [N, inputs] -> [N, width]."""
+
+    def __init__(self, inputs: int, width: int, *, activation: Activation, pieces: int, norm: Norm, dropout: float) -> None:
+        super().__init__()
+        self.pieces = pieces if activation == "maxout" else 1
+        outputs = width * self.pieces
+        self.linear = nn.Linear(inputs, outputs, bias=norm != "batch")  # batch norm would take the bias away again
+        self.norm = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm](outputs)
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.linear(x))
+        if self.activation == "maxout":
+            x = x.unflatten(1, (-1, self.pieces)).amax(2)  # Goodfellow et al. 2013: the largest of `pieces` affine maps
+        elif self.activation == "tanh":
+            x = x.tanh()
+        else:
+            x = F.leaky_relu(x, 0.2 if self.activation == "leaky-relu" else 0.0)
+        return self.dropout(x)
+
+
+def initialise(net: nn.Module, init: Init, gain: float) -> None:
+    """Draw the weights of every Linear anew and zero its bias; "torch" leaves both as they are."""
+    if init == "torch":
+        return
+    for linear in net.modules():
+        if isinstance(linear, nn.Linear):
+            if init == "normal":
+                nn.init.normal_(linear.weight, 0.0, gain)
+            elif init == "xavier":
+                nn.init.xavier_uniform_(linear.weight, gain)
+            else:
+                nn.init.orthogonal_(linear.weight, gain)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+
+class MLPGenerator(nn.Module):
+    """Noise [N, z_dim] to samples [N, *data.shape]: images end in tanh, points and signals in a linear layer.
+
+    Goodfellow et al. 2014 (arXiv:1406.2661); labels beside z as in conditional GANs (arXiv:1411.1784). With norm "batch" the
+    hidden layers have no biases (PacGAN's networks, arXiv:1712.04086).
+
+    Options:
+        z_dim: width of the noise
+        width: units of a hidden layer
+        depth: number of hidden layers
+        activation: of the hidden layers; "maxout" takes the largest of `pieces` affine maps
+        pieces: affine maps a maxout unit
+        norm: before each activation; "batch" couples the samples of a batch in training
+        embedding: width of a learned class embedding; none gives one-hot labels
+        init: of the weights: torch's own, N(0, gain^2), xavier or orthogonal
+        gain: scale of `init`: the standard deviation of "normal", the gain of "xavier" and "orthogonal"
+    """
+
+    def __init__(
+        self,
+        data: DataSpec,
+        *,
+        z_dim: int = 64,
+        width: int = 512,
+        depth: int = 2,
+        activation: Activation = "relu",
+        pieces: int = 5,
+        norm: Norm = "none",
+        embedding: int | None = None,
+        init: Init = "torch",
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.shape = z_dim, data.shape
+        self.classes = Classes(len(data.classes), embedding)
+        widths = [z_dim + self.classes.width] + [width] * depth
+        self.layers = nn.Sequential(
+            *(
+                Layer(i, o, activation=activation, pieces=pieces, norm=norm, dropout=0.0)
+                for i, o in zip(widths, widths[1:], strict=False)
+            )
+        )
+        self.out = nn.Linear(widths[-1], math.prod(data.shape))
+        self.bounded = data.modality == "image"
+        initialise(self, init, gain)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        x = self.out(self.layers(self.classes.beside(x, condition))).unflatten(1, self.shape)
+        return x.tanh() if self.bounded else x
+
+
+class MLPDiscriminator(nn.Module):
+    """Samples [N, *data.shape] to logits [N]; labels beside the flattened sample.
+
+    Goodfellow et al. 2014 (arXiv:1406.2661), whose D is two layers of 240 maxout units of 5 pieces with dropout 0.5.
+
+    Options:
+        width: units of a hidden layer
+        depth: number of hidden layers
+        activation: of the hidden layers; "maxout" takes the largest of `pieces` affine maps
+        pieces: affine maps a maxout unit
+        norm: before each activation; "batch" couples the samples of a batch in training
+        dropout: share of the hidden units that is dropped in training
+        embedding: width of a learned class embedding; none gives one-hot labels
+        init: of the weights: torch's own, N(0, gain^2), xavier or orthogonal
+        gain: scale of `init`: the standard deviation of "normal", the gain of "xavier" and "orthogonal"
+    """
+
+    def __init__(
+        self,
+        data: DataSpec,
+        *,
+        width: int = 512,
+        depth: int = 2,
+        activation: Activation = "leaky-relu",
+        pieces: int = 5,
+        norm: Norm = "none",
+        dropout: float = 0.0,
+        embedding: int | None = None,
+        init: Init = "torch",
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.classes = Classes(len(data.classes), embedding)
+        widths = [math.prod(data.shape) + self.classes.width] + [width] * depth
+        self.layers = nn.ModuleList(
+            Layer(i, o, activation=activation, pieces=pieces, norm=norm, dropout=dropout)
+            for i, o in zip(widths, widths[1:], strict=False)
+        )
+        self.head = nn.Linear(widths[-1], 1)
+        initialise(self, init, gain)
+
+    def forward(self, images: Tensor, condition: Condition) -> Score:
+        x = self.classes.beside(images.flatten(1), condition)
+        features = []
+        for layer in self.layers:
+            x = layer(x)
+            features.append(x)
+        return Score(self.head(x).squeeze(1), tuple(features))

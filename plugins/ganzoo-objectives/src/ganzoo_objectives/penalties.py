@@ -1,0 +1,111 @@
+"""Penalties on D's gradient with respect to its input. A head of many logits counts as its mean (Score.per_sample).
+
+The squared norm is the sum over all that an output looks at: the pixels and channels of an image, or of all images of a pack.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ganzoo.interfaces import DataSpec, Play, Regularizer
+
+
+def squared_gradients(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """||grad of outputs[i] with respect to its inputs||^2 as [len(outputs)], differentiable.
+
+    Each output looks at len(inputs) / len(outputs) consecutive samples.
+    """
+    (gradient,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+    return gradient.square().sum(tuple(range(1, gradient.ndim))).view(len(outputs), -1).sum(1)
+
+
+class _ZeroCentred(Regularizer):
+    """What r1 and r2 share.
+
+    Options:
+        gamma: weight, twice the factor of the squared norm; "auto": 2e-4 H W / batch for images, 2e-4 L / batch for signals,
+            0.1 for points
+        gamma_end: the weight at the end of the budget, reached along half a cosine (R3GAN); none: constant
+        every: rounds between penalties; above 1 each is a D step of its own, N times as strong (StyleGAN2: 16)
+    """
+
+    double_backward = True
+
+    def __init__(
+        self, data: DataSpec, *, gamma: float | Literal["auto"] = "auto", gamma_end: float | None = None, every: int = 1
+    ) -> None:
+        super().__init__(data)
+        cls = type(self).__name__
+        name = cls.lower()
+        if gamma == "auto":
+            raise ValueError(f"{name}: gamma='auto' depends on the batch: take {cls}.auto(data, batch), or give a number")
+        if gamma < 0 or (gamma_end is not None and gamma_end < 0):
+            raise ValueError(f"{name}: gamma={gamma}, gamma_end={gamma_end}: a penalty cannot be negative")
+        if every < 1:
+            raise ValueError(f"{name}: every={every} must be at least 1 round")
+        self.gamma, self.gamma_end, self.every = gamma, gamma_end, every
+
+    @classmethod
+    def auto(cls, data: DataSpec, batch: int) -> dict[str, object]:
+        """gamma = 2e-4 * places / batch (Karras et al. 2020, ADA, appendix C), H * W or L places; 0.1 for points."""
+        return {"gamma": 2e-4 * math.prod(data.resolution) / batch if data.resolution else 0.1}
+
+    def weight(self, play: Play) -> float:
+        if self.gamma_end is None:
+            return self.gamma / 2
+        return (self.gamma_end + (self.gamma - self.gamma_end) * (1 + math.cos(math.pi * play.progress)) / 2) / 2
+
+
+class R1(_ZeroCentred):
+    """gamma/2 E ||grad_x D(x)||^2 on reals (Mescheder et al. 2018, equation 9), through the augmentation to the clean image."""
+
+    input_grad = frozenset({"real"})
+
+    def forward(self, play: Play) -> Tensor:
+        return self.weight(play) * squared_gradients(play.real_score.per_sample(), play.real)
+
+
+class R2(_ZeroCentred):
+    """gamma/2 E ||grad_x D(x)||^2 on fakes (Mescheder et al. 2018, equation 10); nothing flows to G.
+
+    With r1 of the same gamma and the relativistic loss it is the regularization of R3GAN.
+    """
+
+    input_grad = frozenset({"fake"})
+
+    def forward(self, play: Play) -> Tensor:
+        return self.weight(play) * squared_gradients(play.fake_score.per_sample(), play.fake)
+
+
+class GradientPenalty(Regularizer):
+    """weight E (||grad_u D(u)|| - 1)^2 at u = e x + (1 - e) G(z), one e ~ U(0, 1) a sample (Gulrajani et al. 2017, equation 3).
+
+    u has the condition of the real. D must not couple the samples of a batch: no batch norm.
+
+    Options:
+        weight: the paper's lambda
+        one_sided: penalise slopes above 1 only: max(0, ||grad|| - 1)^2
+        every: rounds between penalties; above 1 each is a D step of its own, N times as strong
+    """
+
+    double_backward = True
+
+    def __init__(self, data: DataSpec, *, weight: float = 10.0, one_sided: bool = False, every: int = 1) -> None:
+        super().__init__(data)
+        if weight < 0:
+            raise ValueError(f"gradient-penalty: weight={weight} must not be negative")
+        if every < 1:
+            raise ValueError(f"gradient-penalty: every={every} must be at least 1 round")
+        self.weight, self.one_sided, self.every = weight, one_sided, every
+
+    def forward(self, play: Play) -> Tensor:
+        real, fake = play.real.detach(), play.fake.detach()
+        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
+        between = torch.lerp(fake, real, share).requires_grad_()
+        squares = squared_gradients(play.critic(between, play.condition).per_sample(), between)
+        excess = (squares + 1e-12).sqrt() - 1  # the plain norm has no second derivative at 0
+        return self.weight * (excess.relu() if self.one_sided else excess).square()

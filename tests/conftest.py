@@ -1,0 +1,101 @@
+"""Fixtures for all tests of the core."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ganzoo import registry
+from ganzoo.catalog import load_catalog
+
+_numbers = itertools.count()
+
+
+class Site:
+    """A directory of generated plugin distributions, as pip would have installed them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def add(
+        self,
+        dist: str,
+        body: str,
+        *,
+        version: str = "1.0",
+        group: str = "ganzoo",
+        entry: str = "",
+        files: dict[str, str] | None = None,
+    ) -> str:
+        """One distribution whose entry module holds `body`; returns the module's name, which is its own in every test."""
+        module = f"generated_{next(_numbers)}"
+        Path(self.root, f"{module}.py").write_text(body)
+        for name, text in (files or {}).items():
+            Path(self.root, name).write_text(text)
+        info = Path(self.root, f"{dist.replace('-', '_')}-{version}.dist-info")
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n\nWords.\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{entry or 'main = ' + module}\n".replace("MODULE", module))
+        return module
+
+    def healthy(self, dist: str, *components: tuple[str, str], target: str = "json:dumps") -> str:
+        return self.add(dist, declaring(*components, target=target))
+
+    def discover(self) -> registry.Registry:
+        importlib.invalidate_caches()
+        return registry.discover()
+
+
+def declaring(*components: tuple[str, str], target: str = "json:dumps") -> str:
+    """The source of an entry module that offers these (kind, name)."""
+    lines = "".join(f"    yield Component({kind!r}, {name!r}, {target!r}, summary='generated')\n" for kind, name in components)
+    return f"from ganzoo.plugin import Component, hookimpl\nganzoo_api = 1\n@hookimpl\ndef ganzoo_components():\n{lines}"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty Site, first on sys.path of this process and of the subprocesses of `ganzoo`."""
+    root = tmp_path / "site"
+    root.mkdir()
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])))
+    registry.get_registry.cache_clear()
+    yield Site(root)
+    registry.get_registry.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GANZOO_PLUGINS", "GANZOO_STRICT", "GANZOO_CATALOG"):
+        monkeypatch.delenv(name, raising=False)
+    load_catalog.cache_clear()
+
+
+@pytest.fixture
+def ganzoo(tmp_path: Path) -> Ganzoo:
+    """Runs the command line in a process of its own: `ganzoo("list", "--json")`."""
+    return Ganzoo(tmp_path)
+
+
+class Ganzoo:
+    def __init__(self, cwd: Path) -> None:
+        self.cwd = cwd
+
+    def __call__(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ganzoo", *args],
+            cwd=self.cwd,
+            env=os.environ | env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
