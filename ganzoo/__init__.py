@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ganzoo.models import Model
     from ganzoo.registry import Entry
+    from ganzoo.runs import Run
 
 __all__ = ["__version__", "create", "list_components", "load", "train"]
 
@@ -29,15 +33,21 @@ def create(kind: str, name: str, data: Any = None, **options: Any) -> Any:
     return create(kind, name, data, **options)
 
 
-def train(config: Any) -> Any:
-    """Train, as `ganzoo train` does, from a RunConfig, a mapping of run.toml's keys, or the path of such a file."""
-    from ganzoo.training import train
+def train(config: Any, out: Path | str | None = None) -> Run:
+    """Train, as `ganzoo train` does, and return the run; `out` is its directory, else one under runs/.
 
-    return train(config)
+    `config` is a RunConfig, a mapping of run.toml's keys, or the path of such a file. Raises GanzooError.
+    """
+    from ganzoo.training.launch import train
+
+    return train(config, out)
 
 
-def load(path: Any) -> Any:
-    """The generator of a run or of an exported model, ready to sample from."""
-    from ganzoo.runs import load
+def load(path: Path | str, *, device: str = "cpu", at: str | None = None) -> Model:
+    """The generator of a run (its newest checkpoint, or the one called `at`) or of an exported model; `.sample(64)` draws.
 
-    return load(path)
+    Raises UsageError where the path is neither, RunError where its files are damaged.
+    """
+    from ganzoo.models import load
+
+    return load(path, device=device, at=at)

@@ -281,8 +281,9 @@ def _nested(registry: Registry, part: Part, kind: str) -> Part:
 def _dataset(registry: Registry, part: Chosen, origins: dict[str, str]) -> tuple[Any, dict[str, Any]]:
     """The data set, from names and headers alone, with its resolution written down."""
     given = dict(part.options)
-    if isinstance(given.get("res"), (str, int)) and given["res"] != "none":
-        given["res"] = parse_resolution(str(given["res"]))
+    res = given.get("res")
+    if isinstance(res, (str, int)) and res != "none" and not str(res).startswith("["):
+        given["res"] = parse_resolution(str(res))
     options = resolve(part.target, given, str(part), part=partial(_nested, registry))
     dataset = Plan._guard(part, lambda: part.target(**options))
     if "res" in options and options["res"] is None and len(dataset.spec.shape) == 3:

@@ -228,7 +228,10 @@ def discover() -> Registry:
     if wanted is not None:
         registry.left_out = [dist.name for dist in found if canonical(dist.name) not in wanted]
         found = [dist for dist in found if canonical(dist.name) in wanted]
-        for name in sorted(wanted - {canonical(dist.name) for dist in found}):
+        missing = wanted - {canonical(dist.name) for dist in found}
+        if missing:  # of these, some may offer commands alone
+            missing -= {canonical(dist.name) for dist in _distributions([], f"{GROUP}.commands")}
+        for name in sorted(missing):
             registry.problems.append(Problem(name, "GANZOO_PLUGINS names it, but no plugin of that name is installed"))
     for dist in found:
         _load_plugin(dist, registry)

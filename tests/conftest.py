@@ -7,13 +7,14 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ganzoo import registry
 from ganzoo.catalog import load_catalog
+from ganzoo.cli import group
 
 _numbers = itertools.count()
 
@@ -82,6 +83,24 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def ganzoo(tmp_path: Path) -> Ganzoo:
     """Runs the command line in a process of its own: `ganzoo("list", "--json")`."""
     return Ganzoo(tmp_path)
+
+
+@pytest.fixture
+def ganzoo_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in this process, for commands that import torch."""
+
+    def call(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        registry.get_registry.cache_clear()
+        capsys.readouterr()
+        with monkeypatch.context() as context:
+            for name, value in env.items():
+                context.setenv(name, value)
+            code = group.run(args)
+        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
+
+    return call
 
 
 class Ganzoo:

@@ -178,10 +178,8 @@ def test_two_entry_points_of_one_distribution_are_one_plugin(site: Site) -> None
 
 
 def test_an_entry_point_may_be_an_object(site: Site) -> None:
-    body = (
-        START
-        + "class Plugin:\n    @hookimpl\n    def ganzoo_components(self): yield Component('loss', 'x', 'json:dumps')\nplugin = Plugin()\n"
-    )
+    method = "    @hookimpl\n    def ganzoo_components(self): yield Component('loss', 'x', 'json:dumps')\n"
+    body = f"{START}class Plugin:\n{method}plugin = Plugin()\n"
     site.add("ganzoo-a", body, entry="main = MODULE:plugin")
     assert names_of(site.discover(), "ganzoo-a") == ["ganzoo-a/x"]
 

@@ -147,12 +147,11 @@ class _Job:
 
     def _decoded(self) -> Generator[dict[str, Array] | str, None, None]:
         total = len(self.dataset)
-        chunks = iter([range(start, min(start + _CHUNK, total)) for start in range(0, total, _CHUNK)])
         waiting: deque[Future[list[dict[str, Array] | str]]] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             try:
-                for chunk in chunks:
-                    waiting.append(pool.submit(self._chunk, chunk))
+                for start in range(0, total, _CHUNK):
+                    waiting.append(pool.submit(self._chunk, range(start, min(start + _CHUNK, total))))
                     if len(waiting) > 2 * self.workers:
                         yield from waiting.popleft().result()
                 while waiting:
@@ -311,7 +310,7 @@ def _read(place: Path, job: _Job) -> Store | None:
         if table["format"] != _FORMAT:
             return None
         return _store(job.dataset, fields, skipped, [str(notice) for notice in table["notices"]])
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, LookupError, TypeError, EOFError):
         return None
 
 

@@ -34,10 +34,11 @@ class _Points(Dataset):
     def decode(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
         return {"real": self._points[index]}
 
-    def draw(self, samples: np.ndarray[Any, Any], path: Path, *, columns: int = 8) -> None:
-        from ganzoo.data.pictures import draw
-
-        draw(samples, self.spec, path, columns=columns, real=self._points[:_SHOWN])
+    def draw(
+        self, samples: np.ndarray[Any, Any], path: Path, *, columns: int = 8, real: np.ndarray[Any, Any] | None = None
+    ) -> None:
+        """A scatter plot over `real`, or over points of the set."""
+        super().draw(samples, path, columns=columns, real=self._points[:_SHOWN] if real is None else real)
 
 
 class _Mixture(_Points):

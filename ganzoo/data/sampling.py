@@ -48,8 +48,7 @@ class Sampler:
         if flip and store.spec.modality != "image":
             raise UsageError(f"flip=true mirrors images; the data are {store.spec.modality}")
         self.position = 0
-        self._store, self._seed, self._flip = store, seed, flip
-        self._batch, self._share, self._rank = batch, batch // world, rank
+        self._store, self._batch, self._share, self._rank = store, batch, batch // world, rank
         self._device = torch.device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.in_memory = self._fits() if in_memory is None else in_memory

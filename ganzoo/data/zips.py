@@ -94,11 +94,7 @@ class ZipReader:
             if member.compress_size > 1.25 * member.file_size + 1024:
                 name = printable(member.filename)
                 raise self._refused(f"{name} says {member.file_size:,} bytes but is packed into {member.compress_size:,}")
-        packed, unpacked = (
-            (sum(sizes) for sizes in zip(*((m.compress_size, m.file_size) for m in members), strict=True))
-            if members
-            else (0, 0)
-        )
+        packed, unpacked = sum(m.compress_size for m in members), sum(m.file_size for m in members)
         size = self._path.stat().st_size
         if packed > size:
             raise self._refused(f"its members overlap: {packed:,} bytes in a file of {size:,}")

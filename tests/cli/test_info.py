@@ -48,8 +48,8 @@ def some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-a")
 
 
-def test_json(ganzoo: Ganzoo) -> None:
-    facts = json.loads(ganzoo("info", "generator", "net", "--json").stdout)
+def test_json(ganzoo_here: Ganzoo) -> None:
+    facts = json.loads(ganzoo_here("info", "generator", "net", "--json").stdout)
     options = facts.pop("options")
     assert facts == {
         "kind": "generator",
@@ -77,8 +77,8 @@ def test_json(ganzoo: Ganzoo) -> None:
     ]
 
 
-def test_text(ganzoo: Ganzoo) -> None:
-    done = ganzoo("info", "generators", "ganzoo-a/net")
+def test_text(ganzoo_here: Ganzoo) -> None:
+    done = ganzoo_here("info", "generators", "ganzoo-a/net")
     assert (done.returncode, done.stderr) == (0, "")
     for text in (
         "generator net  (ganzoo-a 1.0)",
@@ -94,25 +94,25 @@ def test_text(ganzoo: Ganzoo) -> None:
         assert text in done.stdout
 
 
-def test_required_and_nested_options(ganzoo: Ganzoo) -> None:
-    text = ganzoo("info", "dataset", "data").stdout
+def test_required_and_nested_options(ganzoo_here: Ganzoo) -> None:
+    text = ganzoo_here("info", "dataset", "data").stdout
     assert "path required  (str)" in text
     assert "of = emoji(style=flat)  (a dataset)" in text
-    facts = json.loads(ganzoo("info", "dataset", "data", "--json").stdout)
+    facts = json.loads(ganzoo_here("info", "dataset", "data", "--json").stdout)
     assert facts["options"][0]["required"] is True
     assert facts["options"][1]["default"] == {"name": "emoji", "options": {"style": "flat"}}
 
 
-def test_a_recipe_shows_its_table(ganzoo: Ganzoo) -> None:
-    text = ganzoo("info", "recipe", "mix").stdout
+def test_a_recipe_shows_its_table(ganzoo_here: Ganzoo) -> None:
+    text = ganzoo_here("info", "recipe", "mix").stdout
     assert 'gen = "net"\nreg = ["r1:gamma=1"]\nG.lr = 0.0002\n' in text
-    facts = json.loads(ganzoo("info", "recipe", "mix", "--json").stdout)
+    facts = json.loads(ganzoo_here("info", "recipe", "mix", "--json").stdout)
     assert facts["table"] == {"gen": "net", "reg": ["r1:gamma=1"], "G": {"lr": 2e-4}}
     assert "options" not in facts
 
 
-def test_no_options(ganzoo: Ganzoo) -> None:
-    assert ganzoo("info", "loss", "bare").stdout.endswith("takes no options\n")
+def test_no_options(ganzoo_here: Ganzoo) -> None:
+    assert ganzoo_here("info", "loss", "bare").stdout.endswith("takes no options\n")
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_no_options(ganzoo: Ganzoo) -> None:
         (("loss", "gone"), 1, "loss 'gone' of ganzoo-a could not be loaded from no_such_module:x: ModuleNotFoundError"),
     ],
 )
-def test_what_cannot_be_shown(args: tuple[str, str], code: int, message: str, ganzoo: Ganzoo) -> None:
-    done = ganzoo("info", *args)
+def test_what_cannot_be_shown(args: tuple[str, str], code: int, message: str, ganzoo_here: Ganzoo) -> None:
+    done = ganzoo_here("info", *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -191,6 +191,7 @@ def other_format(entry: Path) -> None:
         lambda entry: (entry / "meta.json").unlink(),
         lambda entry: (entry / "meta.json").write_text("{"),
         lambda entry: (entry / "meta.json").write_text("[]"),
+        lambda entry: (entry / "meta.json").write_text('{"format": 1, "skipped": [[999, "x"]], "sizes": {}, "notices": []}'),
         lambda entry: (entry / "source.npy").unlink(),
         lambda entry: (entry / "real.npy").write_bytes(b""),
         lambda entry: (shutil.rmtree(entry), entry.mkdir()),

@@ -71,6 +71,12 @@ def test_few_points_still_have_all_classes() -> None:
 
 
 def test_draw(tmp_path: Path) -> None:
-    Ring(n=1000).draw(np.zeros((5, 2), np.float32), tmp_path / "a.png")
+    Ring(n=1000, sigma=0).draw(np.zeros((5, 2), np.float32), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (512, 512)
+        # The samples are at the centre; the eight modes are in grey at radius 1 of a plot that is 1.2 x 2 wide.
+        pixels = np.asarray(image).astype(int)
+    assert pixels[256, 256, 2] - pixels[256, 256, 0] > 60
+    for mode in range(8):
+        x, y = np.rint(256 + 512 / 2.4 * np.array([np.cos(mode * np.pi / 4), -np.sin(mode * np.pi / 4)])).astype(int)
+        assert abs(pixels[y, x] - 200).max() < 15

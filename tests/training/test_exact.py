@@ -1,0 +1,94 @@
+"""One seed, one result: run twice, stopped and resumed, or killed at random moments and resumed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import command, log, run, weights
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing disturbed."""
+    from ganzoo.config import dump_toml
+
+    from .conftest import HARD
+
+    root = tmp_path_factory.mktemp("straight")
+    (root / "hard.toml").write_text(dump_toml(HARD))
+    run("train", "--config", root / "hard.toml", "--out", root / "run")
+    return root / "run"
+
+
+def test_two_runs_are_byte_equal(straight: Path, hard: Path, tmp_path: Path) -> None:
+    run("train", "--config", hard, "--out", tmp_path / "again")
+    assert weights(tmp_path / "again") == weights(straight)
+
+
+def test_the_seed_matters(straight: Path, hard: Path, tmp_path: Path) -> None:
+    run("train", "--config", hard, "--out", tmp_path / "other", "--seed", "4")
+    assert weights(tmp_path / "other") != weights(straight)
+
+
+def test_half_the_budget_then_resumed(straight: Path, hard: Path, tmp_path: Path) -> None:
+    run("train", "--config", hard, "--out", tmp_path / "run", "--kimg", "0.1")
+    run("resume", tmp_path / "run", "--kimg", "0.2")
+    assert weights(tmp_path / "run") == weights(straight)
+    assert [line["nimg"] for line in log(tmp_path / "run")] == sorted({line["nimg"] for line in log(tmp_path / "run")})
+
+
+def test_stopped_by_ctrl_c_and_resumed(straight: Path, hard: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(command("train", "--config", hard, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    _wait_for(process, lambda: (out / "log.jsonl").exists())
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 130, said
+    assert f"ganzoo resume {out}" in said
+    assert "Traceback" not in said
+    run("resume", out)
+    assert weights(out) == weights(straight)
+    assert [line["nimg"] for line in log(out)] == sorted({line["nimg"] for line in log(out)})
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_and_resumed(straight: Path, hard: Path, tmp_path: Path, kills: int) -> None:
+    out, moments = tmp_path / "run", random.Random(kills)
+    done = 0
+    for attempt in range(6 * kills):
+        args = ("resume", out) if any(out.glob("checkpoints/0*")) else ("train", "--config", hard, "--out", out)
+        if args[0] == "train" and out.exists():
+            (out / "run.toml").unlink(missing_ok=True)
+            for path in sorted(out.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+        process = subprocess.Popen(command(*args), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_for(process, lambda: _writing(out))
+        time.sleep(moments.uniform(0, 0.25))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            done += 1
+        process.wait()
+        if done >= kills:
+            break
+        assert attempt < 6 * kills - 1
+    finished = subprocess.run(command("resume", out), capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0 or "is done" in finished.stderr, finished.stderr
+    assert weights(out) == weights(straight)
+
+
+def _writing(out: Path) -> bool:
+    return any(out.glob("checkpoints/.*.tmp")) or any(out.glob("checkpoints/0*"))
+
+
+def _wait_for(process: subprocess.Popen[bytes], condition: object) -> None:
+    deadline = time.monotonic() + 120
+    while not condition() and process.poll() is None:  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
