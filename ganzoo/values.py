@@ -249,8 +249,8 @@ def _part(value: Any, kind: str, where: str, make: PartMaker | None) -> Part:
         text = _unquote(value, where)
         nested = _NESTED.fullmatch(text)
         given = Part(nested[1], _parse_options(nested[2], text)) if nested else Part(text)
-    elif isinstance(value, Mapping) and isinstance(value.get("name"), str) and set(value) <= {"name", "options"}:
-        given = Part(value["name"], dict(value.get("options", {})))
+    elif isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        given = Part(value["name"], {name: v for name, v in value.items() if name != "name"})
     else:
         raise UsageError(f"{where} takes a {kind}, written name(option=value), not {format_value(value)}")
     return make(given, kind) if make is not None else given
@@ -283,12 +283,11 @@ def format_value(value: Any) -> str:
 
 
 def to_toml_value(value: Any) -> Any:
-    """A value as TOML and JSON can hold it: None is "none", a part a table of name and options. `coerce` undoes it."""
+    """A value as TOML and JSON can hold it: None is "none", a part a table of its name and options. `coerce` undoes it."""
     if value is None:
         return "none"
     if isinstance(value, Part):
-        options = {name: to_toml_value(v) for name, v in value.options.items()}
-        return {"name": value.name, "options": options} if options else {"name": value.name}
+        return {"name": value.name} | {name: to_toml_value(v) for name, v in value.options.items()}
     if isinstance(value, Mapping):
         return {str(name): to_toml_value(v) for name, v in value.items()}
     return [to_toml_value(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -145,7 +145,7 @@ def test_a_broken_spec_is_refused_in_one_line(text: str, message: str) -> None:
         (Raw("emoji"), Dataset, Part("emoji")),
         (Raw("z/emoji(style=flat, res=[4, 4])"), Dataset, Part("z/emoji", {"style": "flat", "res": "[4, 4]"})),
         (Raw("none"), Dataset | None, None),
-        ({"name": "emoji", "options": {"style": "flat"}}, Dataset, Part("emoji", {"style": "flat"})),
+        ({"name": "emoji", "style": "flat"}, Dataset, Part("emoji", {"style": "flat"})),
         (Part("emoji"), Dataset, Part("emoji")),
         (Raw("[a(x=1), b]"), list[Dataset], [Part("a", {"x": "1"}), Part("b")]),
         (Raw("3"), Annotated[int, "rounds"], 3),

@@ -15,9 +15,9 @@ def model_card(model: Model, run: Run) -> str:
     table = run.config()
     config, gen = model.config, model.config["generator"]
     parts = {key: table[key]["name"] for key in ("gen", "disc", "loss", "game", "data")}
-    parts["reg"] = ", ".join(reg["name"] for reg in table.get("reg", [])) or "none"
-    parts["aug"] = table["aug"]["name"] if isinstance(table.get("aug"), dict) else "none"
-    rows = "\n".join(f"| {key} | {name} | {config['components'].get(key, '')} |" for key, name in parts.items())
+    parts |= {f"reg.{reg['name']}": reg["name"] for reg in table.get("reg", [])}
+    parts |= {"aug": table["aug"]["name"]} if isinstance(table.get("aug"), dict) else {}
+    rows = "\n".join(f"| {key.partition('.')[0]} | {name} | {config['components'].get(key, '')} |" for key, name in parts.items())
     classes = f"\n\nClasses: {', '.join(model.data.classes)}." if model.data.classes else ""
     speeds: list[Any] = [line.get("diversity") for line in run.log() if line.get("diversity") is not None]
     diversity = f"\n- Two samples of a batch were {speeds[-1]:.2f} times as far apart as two training samples." if speeds else ""

@@ -106,7 +106,7 @@ class Sampler:
         raw = {}
         for name, field in self._store.fields.items():
             out = torch.empty((len(rows), *field.shape[1:]), dtype=_DTYPES[field.dtype.type], pin_memory=pinned)
-            np.take(field, rows, axis=0, out=out.numpy(), mode="clip")  # "raise" would go through another buffer
+            out.numpy()[...] = field[rows]  # np.take would first copy the whole of a field that is a transposed view
             raw[name] = out
         if self._store.labels is not None:
             labels = torch.from_numpy(self._store.labels[rows].astype(np.int64))

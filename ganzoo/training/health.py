@@ -14,9 +14,11 @@ class Health:
     def __init__(self) -> None:
         self._streaks: dict[str, int] = {}
         self._grads: list[float] = []
+        self._seen = False  # variety; a new generator has none, which is no collapse
 
-    def look(self, stats: Mapping[str, float], classes: bool) -> list[str]:
-        """What to say after this tick: usually nothing."""
+    def look(self, stats: Mapping[str, float], classes: bool, progress: float) -> list[str]:
+        """What to say after this tick, `progress` (0 to 1) into the budget: usually nothing."""
+        self._seen = self._seen or progress > 0.25 or stats.get("diversity", 0) > 0.6
         said = []
         for name, message in self._signs(stats, classes):
             self._streaks[name] = self._streaks.get(name, 0) + 1 if message else 0
@@ -43,7 +45,7 @@ class Health:
         diversity = stats.get("diversity")
         if diversity is not None:
             where = "within a class" if classes else "within a batch"
-            out.append(("diversity", diversity < 0.4 and
+            out.append(("diversity", self._seen and diversity < 0.4 and
                 f"diversity {where} collapses: two fakes are {diversity:.2f} times as far apart as two reals. Packing, minibatch "
                 f"statistics, a gradient penalty on reals or more data help (ganzoo list regularizer)" or ""))
         return out

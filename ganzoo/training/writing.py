@@ -111,7 +111,7 @@ class RunWriter:
         self._at = trainer.nimg
         self.run.append_log(stats)
         self.observers.tell("ganzoo_run_tick", run=self.run.path, nimg=trainer.nimg, stats=stats)
-        for words in self._health.look(stats, bool(trainer.game.data.classes)):
+        for words in self._health.look(stats, bool(trainer.game.data.classes), trainer.nimg / trainer.total):
             self._say(words)
         self._since = time.perf_counter()
 

@@ -100,7 +100,7 @@ def test_required_and_nested_options(ganzoo_here: Ganzoo) -> None:
     assert "of = emoji(style=flat)  (a dataset)" in text
     facts = json.loads(ganzoo_here("info", "dataset", "data", "--json").stdout)
     assert facts["options"][0]["required"] is True
-    assert facts["options"][1]["default"] == {"name": "emoji", "options": {"style": "flat"}}
+    assert facts["options"][1]["default"] == {"name": "emoji", "style": "flat"}
 
 
 def test_a_recipe_shows_its_table(ganzoo_here: Ganzoo) -> None:

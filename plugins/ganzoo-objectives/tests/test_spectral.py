@@ -115,6 +115,16 @@ def test_one_iteration_a_step_of_its_player_and_no_other(build_match, phase_loss
         torch.testing.assert_close(layer.parametrizations.weight[0].v, v)
 
 
+def test_one_for_each_player_advances_its_own(build_match, gen):
+    disc = mlp()
+    match = build_match(gen, disc, SpectralNorm(DATA), SpectralNorm(DATA, player="G"))
+    once = copy.deepcopy(disc)
+    for layer in (once.layers[0], once.layers[2]):
+        layer.parametrizations.weight[0].advance(layer.parametrizations.weight.original)
+    match.after_step("D")
+    assert all(torch.equal(a, b) for a, b in zip(vectors(disc), vectors(once), strict=True))
+
+
 @pytest.mark.parametrize(("player", "expected"), [("D", (4, 0)), ("G", (0, 2)), ("both", (4, 2))])
 def test_whose_weights(player, expected, build_match, gen):
     disc = mlp()
@@ -181,11 +191,13 @@ def test_autocast_leaves_sigma_alone(build_match, gen):
 
 
 def test_frozen_layers_stay_as_they_are(build_match, gen):
-    disc = mlp()
-    disc.layers[0].requires_grad_(False)
+    pretrained = parametrizations.spectral_norm(nn.Linear(6, 6, dtype=torch.float64)).requires_grad_(False)
+    disc = Net(pretrained, *mlp().layers)
+    disc.layers[1].weight.requires_grad_(False)  # its bias learns
     build_match(gen, disc, SpectralNorm(DATA))
-    assert not hasattr(disc.layers[0], "parametrizations")
-    assert hasattr(disc.layers[2], "parametrizations")
+    assert len(pretrained.parametrizations.weight) == 1
+    assert not hasattr(disc.layers[1], "parametrizations")
+    assert hasattr(disc.layers[3], "parametrizations")
 
 
 def normalised_by_torch(layer: nn.Module) -> nn.Module:
