@@ -269,7 +269,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, str):
-        bare = _BARE.fullmatch(value) and value.lower() not in ("none", "true", "false") and _number(value) is None
+        bare = _BARE.fullmatch(value) and value.lower() not in ("true", "false") and _number(value) is None
         return str(value) if bare else _quote(value)
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(format_value, value))}]"

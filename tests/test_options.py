@@ -246,6 +246,13 @@ class Silent(Heir):
 
 
 class Closed(Base):
+    """Passes nothing on.
+
+    Options:
+
+    own: prose after the section, which happens to begin so
+    """
+
     def __init__(self, data: Unknown, *, own: Literal["a", "b"] | None = None) -> None:
         super().__init__(data)
 
@@ -281,6 +288,7 @@ def test_options_through_inheritance(target: type) -> None:
 
 def test_a_constructor_that_passes_nothing_on_has_its_own_options_only() -> None:
     assert list(options_of(Closed)) == ["own"]
+    assert options_of(Closed)["own"].meaning == ""
 
 
 def test_options_of_a_decorated_function() -> None:
@@ -366,6 +374,7 @@ def everything(
     choice: Literal["a", "b c", 3] = "a",
     auto: Auto = "auto",
     either: int | str = 0,
+    truth: bool | str = False,
     pair: tuple[float, str] = (0.0, ""),
     numbers: tuple[int, ...] = (),
     words: list[str] = [],  # noqa: B006
@@ -384,7 +393,10 @@ _values = st.fixed_dictionaries(
         "maybe": st.none() | _finite,
         "choice": st.sampled_from(["a", "b c", 3]),
         "auto": st.just("auto") | _finite,
-        "either": st.integers(-999, 999) | st.text(st.characters(exclude_categories=["Cs"])),
+        "either": st.integers(-999, 999)
+        | st.sampled_from(["5", "1e3", "-7", "x"])
+        | st.text(st.characters(exclude_categories=["Cs"])),
+        "truth": st.booleans() | st.sampled_from(["true", "False", "none", "0", "", "yes"]),
         "pair": st.tuples(_finite, st.text(st.sampled_from("ab,'\"[]() \\=\n\x7f"))),
         "numbers": st.lists(st.integers(-999, 999)).map(tuple),
         "words": st.lists(st.text(st.sampled_from("ab,'\"[]() \\="))),
