@@ -16,7 +16,7 @@ from ganzoo.catalog import get_catalog
 from ganzoo.config import KIND_OF, Layer, RunConfig, Settings, layer_from_dict, make_settings, settings_keys
 from ganzoo.errors import GanzooError, PluginError, UsageError
 from ganzoo.fitting import Chosen, check_batch, misfit
-from ganzoo.options import Spec, fill_auto, format_value, parse_resolution, parse_spec, resolve
+from ganzoo.options import Spec, fill_auto, format_value, options_of, parse_resolution, parse_spec, resolve
 from ganzoo.plugin import DataSpec, Part
 from ganzoo.registry import Entry, Registry
 
@@ -243,9 +243,12 @@ class _Merged:
             self.parts.pop(key, None)
             return
         before = self.parts.get(key)
-        same = before is not None and before.spec.name == spec.name
-        options = {**(before.spec.options if same else {}), **spec.options}  # type: ignore[union-attr]
-        origins = {**(before.origins if same else {}), **dict.fromkeys(spec.options, layer.origin)}  # type: ignore[union-attr]
+        kept = dict(before.spec.options) if before is not None else {}
+        if before is not None and before.spec.name != spec.name:
+            # A recipe's resolution is meant for whatever images it is given.
+            kept = {name: value for name, value in kept.items() if key == "data" and name == "res"}
+        options = {**kept, **spec.options}
+        origins = {**{name: before.origins[name] for name in kept if before}, **dict.fromkeys(spec.options, layer.origin)}
         self.parts[key] = _MergedPart(Spec(spec.name, options), layer.origin, layer.soft if soft is None else soft, origins)
 
 
@@ -282,7 +285,9 @@ def _dataset(registry: Registry, part: Chosen, origins: dict[str, str]) -> tuple
     """The data set, from names and headers alone, with its resolution written down."""
     given = dict(part.options)
     res = given.get("res")
-    if isinstance(res, (str, int)) and res != "none" and not str(res).startswith("["):
+    if "res" in given and "res" not in options_of(part.target) and origins.get("res") != "command line":
+        del given["res"]
+    elif isinstance(res, (str, int)) and res != "none" and not str(res).startswith("["):
         given["res"] = parse_resolution(str(res))
     options = resolve(part.target, given, str(part), part=partial(_nested, registry))
     dataset = Plan._guard(part, lambda: part.target(**options))

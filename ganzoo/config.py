@@ -5,6 +5,7 @@ Torch-free. Component tables hold `name` and options; everything else is a setti
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -29,7 +30,7 @@ KIND_OF = {
 def _positive(where: str, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
-            raise UsageError(f"{where}{name} = {value}: it must be greater than 0")
+            raise UsageError(f"{where}{name} = {value:g}: it must be greater than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,6 @@ class PlayerConfig:
     clip: float | None = None
     steps: int = 1
 
-    def __post_init__(self) -> None:
-        _positive("a player's ", steps=self.steps, clip=self.clip)
-
 
 @dataclass(frozen=True, kw_only=True)
 class EmaConfig:
@@ -65,6 +63,11 @@ class EmaConfig:
 
     half_life: float = 10.0
     ramp: float | None = 0.05
+
+    def __post_init__(self) -> None:
+        for name, value in (("half_life", self.half_life), ("ramp", self.ramp)):
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"ema.{name} = {value:g}: it must be a number from 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +130,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         _positive("", batch=self.batch, micro_batch=self.micro_batch, kimg=self.kimg)
+        if not 1 <= self.kimg * 1000 < math.inf:
+            raise UsageError(f"kimg = {self.kimg:g}: the budget is in thousands of images, from 0.001 (one image)")
+        for name, player in (("G.", self.G), ("D.", self.D)):
+            _positive(name, steps=player.steps, clip=player.clip)
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed = {self.seed}: it must be from 0 to 2147483647")
 

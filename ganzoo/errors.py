@@ -37,5 +37,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `known`, or the empty string."""
     from difflib import get_close_matches  # 3 ms, and only errors need it
 
-    close = get_close_matches(name, list(known), 1)
+    names = list(known)
+    close = get_close_matches(name, names, 1) or get_close_matches(name.lower(), names, 1)
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -157,6 +157,8 @@ class Registry:
             hints = [_offered(offer.distribution, self) for offer in catalog.offering(kind, name)]
         except GanzooError as err:
             hints = [f" What could be installed is not known: {err}"]
+        if homes := [e.qualified for e in self.entries if (e.kind, e.name) == (kind, name)]:
+            return f" There is {' and '.join(homes)}."  # of another distribution than was asked for
         also = [f" The {e.kind} '{e.name}' is also known as '{name}'." for e in self.entries if name in e.component.aliases]
         also += [f" '{name}' is a {other}." for other in dict.fromkeys(e.kind for e in self.entries if e.name == name)]
         shown = ", ".join(installed[:20]) + ("..., all by 'ganzoo list'" if len(installed) > 20 else "")

@@ -50,6 +50,8 @@ def parse_spec(text: str) -> Spec:
     name, colon, rest = text.strip().partition(":")
     if not name:
         raise UsageError(f"'{text}' has no name; write NAME or NAME:OPTION=VALUE,...")
+    if re.search(r"[\s,=()\[\]\"']", name.strip()):
+        raise UsageError(f"'{text}' is no name; options follow a colon: NAME:OPTION=VALUE,...")
     if colon and not rest.strip():
         raise UsageError(f"'{text}' has nothing after ':'; write {name}:OPTION=VALUE,... or {name} alone")
     return Spec(name.strip(), _parse_options(rest, text))

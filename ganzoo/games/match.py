@@ -120,7 +120,10 @@ class Play:
     def d_step(self, params: Params, grads: Params, state: Any = None) -> tuple[Params, Any]:
         """One step of D's own update rule, differentiable, from its live moments and learning rate (state None: the first)."""
         if self.match.d_rule is None:
-            raise NotImplementedError("D's optimizer has no differentiable rule")
+            raise UsageError(
+                "a look-ahead needs D's own update rule in a form that can be differentiated: --set D.optimizer=adam or sgd, without "
+                "weight_decay, amsgrad, maximize and nesterov"
+            )
         return self.match.d_rule(self.d_params(), params, grads, state)
 
     def apart(self, leaves: frozenset[str]) -> Play:
@@ -220,7 +223,9 @@ class Match(nn.Module):
                 play.critic = reg.opponent(play.critic, play)
             loss = self.g_loss(play.fake_score, lambda: play.real_score)
             with torch.no_grad():
-                stats["diversity"] = diversity(play.fake, play.batch) / diversity(play.batch["real"], play.batch)
+                spread = diversity(play.batch["real"], play.batch)
+                # 1 where these reals say nothing: one sample a class, or all alike.
+                stats["diversity"] = torch.where(spread > 0, diversity(play.fake, play.batch) / spread, 1.0)
         stats[f"{play.player}/loss"] = loss.detach()
         yield loss
 

@@ -121,7 +121,8 @@ def test_commands_of_plugins(site: Site, ganzoo: Ganzoo) -> None:
 
 
 @pytest.mark.parametrize("command", ["list --json", "late"])
-def test_a_closed_pipe_is_quiet(command: str, site: Site) -> None:
+def test_a_closed_pipe_is_quiet(command: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")
     late = COMMAND.format("__import__('time').sleep(0.3); print('x')")  # still in the buffer when the command is over
     site.add("ganzoo-a", late, group="ganzoo.commands", entry="late = MODULE:command")
     done = subprocess.run(
