@@ -18,7 +18,7 @@ from ganzoo.errors import GanzooError, PluginError, UsageError
 from ganzoo.fitting import Chosen, check_batch, misfit
 from ganzoo.options import Spec, fill_auto, format_value, options_of, parse_resolution, parse_spec, resolve
 from ganzoo.plugin import DataSpec, Part
-from ganzoo.registry import Entry, Registry
+from ganzoo.registry import Entry, Registry, one_line
 
 _SINGLE = ("data", "gen", "disc", "loss", "game", "aug")
 
@@ -65,15 +65,15 @@ class Plan:
         return self._guard(part, lambda: part.target(data, **part.options))
 
     @staticmethod
-    def _guard(part: Chosen, build: Callable[[], Any]) -> Any:
+    def _guard(part: Chosen, call: Callable[[], Any], what: str = "could not be built") -> Any:
         try:
-            return build()
+            return call()
         except (GanzooError, KeyboardInterrupt):
             raise
         except ValueError as err:  # a part's own word that an option does not suit
             raise UsageError(f"{part}: {err}") from err
         except Exception as err:
-            raise PluginError(f"{part} of {part.entry.dist} could not be built: {type(err).__name__}: {err}") from err
+            raise PluginError(f"{part} of {part.entry.dist} {what}: {one_line(err)}") from err
 
 
 def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, dataset: Any = None) -> Plan:
@@ -82,6 +82,9 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
     `dataset` stands in for the configured one where only its `spec` is needed (a run's generator outlives its data).
     """
     asked = [layer for layer in (config, cli) if layer is not None]
+    for layer in asked:
+        if (given := layer.parts.get("data")) is not None and not given.options:
+            layer.parts["data"] = data_spec(given.name, registry)
     layers, notices = _layers(registry, asked)
     merged = _Merged(layers)
     values = {key: (option.default, "default") for key, option in settings_keys().items()}
@@ -225,8 +228,8 @@ class _Merged:
             self._regs(layer)
             for key, options in layer.options.items():
                 if key not in self.parts:
-                    raise UsageError(f"{layer.origin}: {key}.{next(iter(options))} is set, but there is no {key.partition('.')[0]} "
-                                     f"'{key.partition('.')[2]}' to set it on".replace(" ''", ""))
+                    kind, _, name = key.partition(".")
+                    raise UsageError(f"{layer.origin}: {key}.{next(iter(options))} is set on what is not there: add --{kind} {name or 'NAME'}")
                 self._put(key, Spec(self.parts[key].spec.name, options), layer, soft=self.parts[key].soft)
 
     def _regs(self, layer: Layer) -> None:
@@ -303,7 +306,12 @@ def _dataset(registry: Registry, part: Chosen, origins: dict[str, str]) -> tuple
 def _fit(registry: Registry, loaded: dict[str, Chosen], dataset: Any, notices: list[str]) -> list[str]:
     """Refuse what was asked for and does not fit; drop, with a notice, what was only recommended."""
     checks = []
-    for key in sorted(loaded, key=lambda key: not loaded[key].soft):  # the recommended first: they may not stand in the way
+
+    def rank(key: str) -> int:
+        """What can be left out first, it may not stand in the way; then what was asked for, to be the one that is named."""
+        return 0 if loaded[key].soft and _optional(key) else 2 if loaded[key].soft else 1
+
+    for key in sorted(loaded, key=rank):
         part = loaded[key]
         problem = misfit(part, loaded, dataset.spec, registry)
         if problem is None:
@@ -343,39 +351,63 @@ def rehearse(plan: Plan) -> Shapes:
     """Build the game on torch's meta device and pass shapes through it: no memory, no data. Raises UsageError or PluginError."""
     import torch
 
-    from ganzoo.interfaces import Batch
-
-    n = max([2, *(part.min_group() for part in plan.chosen.values())])
+    settings = plan.config.settings
     with torch.device("meta"):
         game = plan.build()
-        batch: Batch = {"real": torch.zeros(n, *plan.data.shape)}
-        if plan.data.classes:
-            batch["labels"] = torch.zeros(n, dtype=torch.int64)
-        if plan.data.source is not None:
-            batch["source"] = torch.zeros(n, *plan.data.source.shape)
-        generator = torch.Generator()
-        batch = {name: t.to("meta") for name, t in game.draw({k: _on_cpu(t) for k, t in batch.items()}, generator).items()}
-        fake = plan._guard(plan.chosen["gen"], lambda: game.generate(game.players["G"], batch))
-        if tuple(fake.shape[1:]) != plan.data.shape:
-            raise PluginError(
-                f"{plan.chosen['gen']} made samples of shape {list(fake.shape[1:])}, but {plan.chosen['data']} holds {list(plan.data.shape)}"
-            )
-        scores = [plan._guard(plan.chosen["disc"], lambda match=match: _logits(match, batch)) for match in game.matches]
+    rule = _optimizers(game, settings)["D"].rule()
+    for match in game.matches:
+        match.d_rule = rule
+    size = settings.micro_batch or settings.batch
+    with torch.device("meta"):
+        logits, *_ = [_pass(plan, game, n) for n in (size, settings.batch % size) if n]  # the last micro-batch may be smaller
     counts = {name: sum(p.numel() for p in net.parameters() if p.requires_grad) for name, net in game.players.items()}
-    return Shapes(counts, tuple(fake.shape[1:]), tuple(shape for shapes in scores for shape in shapes))
+    return Shapes(counts, plan.data.shape, logits)
 
 
-def _on_cpu(t: Any) -> Any:
+def _optimizers(game: Any, settings: Settings) -> dict[str, Any]:
+    """Each player's optimizer on stand-ins of its parameters: names, options, rates and schedules are checked."""
+    import torch
+    from torch import nn
+
+    from ganzoo.training.optimizers import PlayerOptimizer
+
+    out = {}
+    for name, player in game.players.items():
+        shapes = [p.shape for p in player.parameters() if p.requires_grad]
+        stand_ins = nn.ParameterList(torch.zeros(()).expand(shape) for shape in shapes)
+        out[name] = PlayerOptimizer(name, stand_ins, getattr(settings, name), game.phases(), settings.kimg)
+    return out
+
+
+def _pass(plan: Plan, game: Any, n: int) -> tuple[tuple[int, ...], ...]:
+    """n samples through G, D and whatever looks ahead; the shapes of a sample's logits. Raises UsageError or PluginError."""
     import torch
 
-    return torch.zeros(t.shape, dtype=t.dtype, device="cpu")
-
-
-def _logits(match: Any, batch: Any) -> list[tuple[int, ...]]:
     from ganzoo.games.match import Play
 
-    play = Play(match, "D", {**batch}, 0)
-    return [tuple(head.logits.shape[1:]) for head in play.real_score.heads()]
+    def batch_of(spec: DataSpec) -> Any:
+        return torch.zeros((), device="cpu").expand(n, *spec.shape)
+
+    batch = {"real": batch_of(plan.data)}
+    if plan.data.classes:
+        batch["labels"] = torch.zeros(n, dtype=torch.int64, device="cpu")
+    if plan.data.source is not None:
+        batch["source"] = batch_of(plan.data.source)
+    batch = {name: t.to("meta") for name, t in game.draw(batch, torch.Generator("cpu")).items()}
+    gen, disc = plan.chosen["gen"], plan.chosen["disc"]
+    fake = plan._guard(gen, lambda: game.generate(game.players["G"], batch), f"failed on a batch of {n}")
+    made = list(fake.shape) if isinstance(fake, torch.Tensor) else type(fake).__name__
+    if made != (wanted := [n, *plan.data.shape]):
+        raise PluginError(f"{gen} of {gen.entry.dist} made {made} from a batch of {n}, but {plan.chosen['data']} holds {wanted}")
+    logits: list[tuple[int, ...]] = []
+    for match in game.matches:
+        score = plan._guard(disc, lambda match=match: Play(match, "D", batch, 0).real_score, f"failed on a batch of {n}")
+        logits += [tuple(head.logits.shape[1:]) for head in score.heads()]
+        play = Play(match, "G", batch, 0)
+        for name, reg in zip(match.names, match.regs, strict=True):
+            look_ahead = partial(reg.opponent, play.critic, play)
+            play.critic = plan._guard(plan.chosen[f"reg.{name}"], look_ahead, f"failed on a batch of {n}")
+    return tuple(logits)
 
 
 def describe(plan: Plan) -> list[tuple[str, str, str]]:
@@ -407,13 +439,18 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 def data_spec(text: str, registry: Registry) -> Spec:
     """What `--data` means: a data set with options, or a path (it has a separator, or it exists and is no data set's name)."""
     import os
-    from pathlib import Path
 
-    name = text.partition(":")[0]
+    name, colon, _ = text.partition(":")
     known = {e.component.name for e in registry.select("dataset")} | {e.qualified for e in registry.select("dataset")}
-    separators = [s for s in (os.sep, os.altsep) if s]
-    if name in known or not (any(s in text for s in separators) or Path(text).exists()):
+    if name in known:
         return parse_spec(text)
+    if colon and os.path.exists(name) and not os.path.exists(text):
+        raise UsageError(f"'{text}': the options of a path are set beside it: --data '{name}' --set data.OPTION=VALUE")
+    if not (os.path.exists(text) or "/" in text or "\\" in text):
+        try:
+            registry.find("dataset", parse_spec(text).name)
+        except UsageError as err:
+            raise UsageError(f"{err} Nor is there a file or folder '{text}' here.") from None
     from ganzoo.data.files import open_path
 
     kind, options = open_path(text)

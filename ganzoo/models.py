@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,8 @@ class Model:
         truncation  1: as trained; towards 0: more usual and less varied samples
         Raises UsageError for an unknown class, or truncation that the generator cannot do.
         """
+        if truncation is not None and not math.isfinite(truncation):
+            raise UsageError(f"--truncation {truncation}: give a number, 1 as trained, towards 0 less varied")
         chosen = list(range(seed, seed + n)) if seeds is None else list(seeds)
         index = None if label is None else self.class_index(label)
         chunks = []
@@ -84,7 +87,8 @@ class Model:
                 return int(label)
         elif label in classes:
             return classes.index(label)
-        raise UsageError(f"there is no class '{label}'.{did_you_mean(str(label), classes)} Classes: {', '.join(classes)}")
+        shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+        raise UsageError(f"there is no class '{label}'.{did_you_mean(str(label), classes)} Classes: {shown}")
 
     def _inputs(self, seeds: list[int], index: int | None) -> tuple[Tensor, Tensor | None]:
         z_dim, uniform = self.config["noise"]["z_dim"], self.config["noise"]["prior"] == "uniform"
@@ -131,39 +135,46 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", at: str | None
     path, device = Path(path), torch.device(device)
     if (path / "run.toml").is_file():
         return _from_run(Run.open(path), device, at, warn)
-    if (path / "config.json").is_file():
-        return _from_model(path, device)
-    if (path / "model" / "config.json").is_file():
-        return _from_model(path / "model", device)
+    for model in (path, path / "model"):
+        if (model / "config.json").is_file():
+            if at is not None:
+                raise UsageError(f"{path} is an exported model, with one state alone: leave --checkpoint out, or give the run")
+            return _from_model(model, device)
     raise UsageError(f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/")
 
 
 def plan_of(run: Run) -> Plan:
     """The plan of a run, from run.toml alone: its data need not be there any more."""
     table = run.config()
-    if "spec" not in table:
-        raise RunError(f"{run.config_file} does not say what its data were: its [spec] table is missing")
-    dataset = SimpleNamespace(spec=DataSpec.from_dict(table["spec"]), notices=())
+    try:
+        dataset = SimpleNamespace(spec=DataSpec.from_dict(table["spec"]), notices=())
+    except (KeyError, TypeError, ValueError) as err:
+        raise RunError(f"{run.config_file} does not say what its data were: its [spec] is damaged ({type(err).__name__}: {err})") from None
     return plan_from_table(get_registry(), table, str(run.config_file), dataset=dataset)
 
 
 def class_counts(run: Run) -> list[int]:
     """Images of each class of a run's data; empty without classes."""
-    return [int(count) for count in run.config().get("dataset", {}).get("class_counts", [])]
+    table = run.config()
+    counts, classes = table["dataset"].get("class_counts", []), table["spec"].get("classes", [])
+    if len(counts) != len(classes) or not all(isinstance(count, int) for count in counts):
+        raise RunError(f"{run.config_file}: class_counts must be the images of each of the {len(classes)} classes; it is {counts!r:.80}")
+    return counts
 
 
 def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[str], None]) -> Model:
     saved = checkpoint.newest(run, warn, at)
     if saved is None:
         raise RunError(f"{run.path} has no checkpoint yet: train it first")
-    plan = plan_of(run)
+    plan, counts = plan_of(run), class_counts(run)
     game = plan.build().to(device)
     network = game.players["G"].requires_grad_(False)
     try:
         network.load_state_dict(saved.tensors("generator"))
     except RuntimeError as err:
-        raise RunError(f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {err}") from None
-    network = Preview(game, device, 0, class_counts(run)).settled(network)
+        first = " ".join(str(err).split("\n")[:2])
+        raise RunError(f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}") from None
+    network = Preview(game, device, 0, counts).settled(network)
     fold(network)
     entry = plan.chosen["gen"].entry
     config = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +17,7 @@ from typing import IO, Any
 from ganzoo.config import dump_toml
 from ganzoo.errors import RunError, UsageError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what a full disk, quota or file says
 _NUMBERED = re.compile(r"(\d{5})-.+")
 
 
@@ -70,10 +73,11 @@ class Run:
     @classmethod
     def check_free(cls, path: Path) -> None:
         """Raises UsageError where a new run cannot be made."""
-        if cls(path).config_file.exists():
-            raise UsageError(f"{path} already holds a run: go on with 'ganzoo resume {path}', or choose another --out")
-        if path.exists() and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
+        if os.path.exists(cls(path).config_file):
+            raise UsageError(f"{path} already holds a run: go on with 'ganzoo resume {quote(path)}', or choose another --out")
+        if os.path.lexists(path) and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
             raise UsageError(f"--out {path}: it exists and is no empty directory; choose another")
+        check_writable(path)
 
     @classmethod
     def create(cls, path: Path, table: Mapping[str, Any]) -> Run:
@@ -83,7 +87,7 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise RunError(f"--out {path} could not be made: {err.strerror}") from None
+            raise RunError(f"--out {path} could not be made: {err.strerror}; choose another") from None
         run.lock()
         run.write_config(table)
         return run
@@ -101,16 +105,22 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         try:
-            return tomllib.loads(self.config_file.read_text(encoding="utf-8"))
+            table = tomllib.loads(self.config_file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
             raise RunError(f"{self.config_file} cannot be read: {err}") from None
+        # All of it is written whole: filled up with defaults it would be another run.
+        tables = ("gen", "disc", "loss", "game", "data", "components", "dataset", "spec")
+        missing = [name for name in tables if not isinstance(table.get(name), dict)]
+        if missing:
+            raise RunError(f"{self.config_file} is damaged: its [{missing[0]}] is not there; put back the file that was written")
+        return table
 
     def lock(self) -> None:
         """Hold the run until `unlock` or the process's end. Raises RunError where another process holds it."""
         self._lock = (self.path / ".lock").open("w")
         if not _try_lock(self._lock):
             self.unlock()
-            raise RunError(f"{self.path} is in use by another process; wait for it, or choose another --out")
+            raise RunError(f"{self.path} is in use by another process: wait for it, or stop it there")
 
     def unlock(self) -> None:
         if self._lock is not None:
@@ -148,12 +158,12 @@ class Run:
             raise RunError(f"{self.log_file} could not be written: {err.strerror}; free some space") from None
 
     def log(self) -> list[dict[str, Any]]:
-        """The ticks so far; a last line cut short by a crash is left out."""
+        """The ticks so far; what is no tick (a last line cut short by a crash) is left out."""
         lines = []
-        for text in self.log_file.read_text(encoding="utf-8").splitlines() if self.log_file.exists() else ():
+        for text in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines() if self.log_file.exists() else ():
             with contextlib.suppress(json.JSONDecodeError):
                 lines.append(json.loads(text))
-        return lines
+        return [line for line in lines if isinstance(line, dict)]
 
     def cut_log(self, nimg: int) -> None:
         """Forget the ticks after `nimg`: they will be trained again."""
@@ -203,6 +213,22 @@ def next_directory(root: Path, gen: str, disc: str) -> Path:
     """runs/NNNNN-gen-disc, with the number after the highest there."""
     taken = [int(m[1]) for p in (root.iterdir() if root.is_dir() else ()) if (m := _NUMBERED.fullmatch(p.name))]
     return root / f"{max(taken, default=-1) + 1:05d}-{gen.replace('/', '_')}-{disc.replace('/', '_')}"
+
+
+def check_writable(path: Path) -> None:
+    """Raises UsageError where `path` could not be made or filled: found before hours of work, not after."""
+    place = path.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"--out {path}: {place} is no directory; choose another")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {path}: {place} may not be written to; choose another")
+
+
+def quote(path: Path | str) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _try_lock(file: IO[str]) -> bool:

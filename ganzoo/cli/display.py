@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ganzoo.runs import Run
+from ganzoo.runs import Run, quote
 from ganzoo.training.launch import duration
 from ganzoo.training.trainer import Trainer
 
@@ -53,9 +53,9 @@ class Plain:
     def conclude(self, run: Run, outcome: str) -> int:
         """The last words and the exit code."""
         if outcome == "stopped":
-            self.say(f"stopped. To go on: ganzoo resume {run.path}")
+            self.say(f"stopped. To go on: ganzoo resume {quote(run.path)}")
             return 130
-        self.say(f"done: {run.path}. Next: ganzoo sample {run.path} --out samples.png, ganzoo export {run.path}")
+        self.say(f"done: {run.path}. Next: ganzoo sample {quote(run.path)} --out samples.png, ganzoo export {quote(run.path)}")
         if self._sheet is not None:
             self.say(str(self._sheet))
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -14,10 +15,14 @@ import click
 def command(run: str, checkpoint: str | None, out: str | None) -> None:
     """Write RUN's generator as a model: weights, configuration and model card; ganzoo and its plugin open it."""
     from ganzoo.cli.card import model_card
+    from ganzoo.errors import UsageError
     from ganzoo.models import load
-    from ganzoo.runs import Run
+    from ganzoo.runs import Run, check_writable
 
     opened = Run.open(run)
-    model = load(opened.path, at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
     where = Path(out) if out else opened.path / "model"
+    if os.path.lexists(where) and not (where / "config.json").is_file() and not (where.is_dir() and not any(where.iterdir())):
+        raise UsageError(f"--out {where}: it exists, and is neither a model nor an empty directory; choose another")
+    check_writable(where)
+    model = load(opened.path, at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
     click.echo(str(model.save(where, model_card(model, opened))))

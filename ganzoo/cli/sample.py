@@ -11,7 +11,7 @@ import click
 @click.command("sample")
 @click.argument("run")
 @click.option("--n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first; the next have the next seeds.")
+@click.option("--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the first; the next have the next seeds.")
 @click.option("--seeds", metavar="3,17", help="These seeds, one sample each.")
 @click.option("--class", "label", metavar="NAME", help="Of this class only.")
 @click.option("--truncation", type=float, metavar="X", help="1: as trained; towards 0: more usual, less varied.")
@@ -24,15 +24,18 @@ def command(
     """Draw samples from RUN, a run's directory or an exported model."""
     from ganzoo.errors import UsageError
     from ganzoo.models import load
+    from ganzoo.runs import check_writable
     from ganzoo.training.trainer import choose_device
 
     chosen = _seeds(seeds) if seeds is not None else list(range(seed, seed + n))
     path = Path(out)
-    if path.suffix and path.suffix not in (".png", ".npz"):
-        raise UsageError(f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name for one image a file")
+    kind = "folder" if path.is_dir() or out.endswith("/") or not path.suffix else path.suffix.lower()
+    if kind not in ("folder", ".png", ".npz") or (kind == "folder" and path.exists() and not path.is_dir()):
+        raise UsageError(f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file")
+    check_writable(path)
     model = load(run, device=choose_device(device), at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
     samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()
-    _write(path, samples, chosen, model.labels(chosen, label), model)
+    _write(path, kind, samples, chosen, model.labels(chosen, label), model)
     click.echo(str(path))
 
 
@@ -41,14 +44,14 @@ def _seeds(text: str) -> list[int]:
 
     try:
         seeds = [int(word) for word in text.split(",")]
-        if min(seeds) < 0:
+        if not 0 <= min(seeds) <= max(seeds) < 2**63:
             raise ValueError
     except ValueError:
-        raise UsageError(f"--seeds {text}: write whole numbers from 0, joined by commas: 3,17") from None
+        raise UsageError(f"--seeds {text}: write whole numbers from 0 to 2^63 - 1, joined by commas: 3,17") from None
     return seeds
 
 
-def _write(path: Path, samples: Any, seeds: list[int], labels: list[int], model: Any) -> None:
+def _write(path: Path, kind: str, samples: Any, seeds: list[int], labels: list[int], model: Any) -> None:
     import numpy as np
 
     from ganzoo.data import pictures
@@ -57,13 +60,13 @@ def _write(path: Path, samples: Any, seeds: list[int], labels: list[int], model:
     spec = model.data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".npz":
+        if kind == ".npz":
             arrays = {"samples": pictures.to_uint8(samples) if spec.modality == "image" else samples, "seeds": np.array(seeds)}
             if labels:
                 arrays |= {"labels": np.array(labels), "classes": np.array(spec.classes)}
             with path.open("wb") as f:
                 np.savez_compressed(f, **arrays)
-        elif path.suffix == ".png":
+        elif kind == ".png":
             pictures.draw(samples, spec, path, columns=max(1, min(16, round(len(samples) ** 0.5))))
         else:
             path.mkdir(exist_ok=True)

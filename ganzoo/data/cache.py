@@ -134,7 +134,8 @@ class _Job:
                 if isinstance(record, str):
                     skipped.append((index, record))
                     if len(skipped) * 100 > total:
-                        raise DataError(f"more than 1% of {total:,} records cannot be read: {self.named(skipped, 3)}")
+                        some = self.named(skipped, 3)
+                        raise DataError(f"more than 1% of {total:,} records cannot be read, repair or remove them: {some}")
                 else:
                     yield record
                 if self.progress is not None:

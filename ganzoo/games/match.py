@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ganzoo.errors import UsageError
 from ganzoo.interfaces import Augment, Batch, Condition, Loss, Phase, Regularizer, Score
 from ganzoo.plugin import DataSpec
 

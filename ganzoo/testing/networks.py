@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import safetensors.torch
 import torch
@@ -269,7 +269,3 @@ def lives_on_meta(trial: Trial) -> None:
         said = network(x.to("meta"), {name: value.to("meta") for name, value in condition.items()})
     shapes = [tuple(out.shape) for out in outputs(said)]
     expect(shapes == expected, f"shapes {expected} on the meta device", shapes)
-
-
-def with_options(trial: Trial, **options: object) -> Trial:
-    return replace(trial, options={**trial.options, **options})

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ganzoo.errors import RunError
-from ganzoo.runs import Run, images_at, stamp
+from ganzoo.errors import RunError, UsageError
+from ganzoo.runs import FULL, Run, images_at, quote, stamp
 
 FORMAT = 1
 State = dict[str, dict[str, Tensor]]  # by file: generator, players, game, optimizers, random
@@ -62,7 +63,7 @@ def save(run: Run, nimg: int, state: State, more: Mapping[str, Any]) -> Path:
             for name, tensors in state.items()
         }
         table = {"format": FORMAT, "nimg": nimg, **more, "sha256": hashes}
-        write_file(beside / "state.json", json.dumps(table, indent=1).encode())
+        write_file(beside / "state.json", json.dumps({**table, "own": _own_hash(table)}, indent=1).encode())
         _sync(beside)
         if place.exists():  # of a run that was resumed from before it
             old = run.checkpoints_dir / f".{stamp(nimg)}.old"
@@ -77,9 +78,9 @@ def save(run: Run, nimg: int, state: State, more: Mapping[str, Any]) -> Path:
         shutil.rmtree(beside, ignore_errors=True)
         newest = next(iter(run.checkpoints()), None)
         kept = f"the last good one is {newest}" if newest else "there is none before it"
+        mend = "Free some space (--set checkpoint.keep=1 keeps fewer)" if err.errno in FULL else f"Make {run.checkpoints_dir} a writable directory"
         raise RunError(
-            f"checkpoint {place} could not be written: {err.strerror}; {kept}. "
-            f"Free some space (--set checkpoint.keep=1 keeps fewer), then: ganzoo resume {run.path}"
+            f"checkpoint {place} could not be written: {err.strerror}; {kept}. {mend}, then: ganzoo resume {quote(run.path)}"
         ) from None
     return place
 
@@ -108,13 +109,14 @@ class Checkpoint:
         self.path = path
         try:
             self.table: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            hashes = self.table["sha256"]
-            version = self.table["format"]
-        except (OSError, ValueError, KeyError, TypeError) as err:
+            version, own = self.table["format"], self.table.pop("own", None)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
             raise RunError(f"checkpoint {path} is damaged: state.json cannot be read ({err})") from None
-        if version != FORMAT:
+        if isinstance(version, int) and version > FORMAT:
             raise RunError(f"checkpoint {path} has format {version}; this ganzoo reads {FORMAT}: upgrade ganzoo-core")
-        for name, expected in hashes.items():
+        if own != _own_hash(self.table):
+            raise RunError(f"checkpoint {path} is damaged: state.json is not what was written")
+        for name, expected in self.table["sha256"].items():
             try:
                 actual = _sha256(path / name)
             except OSError as err:
@@ -136,24 +138,23 @@ class Checkpoint:
 def newest(run: Run, warn: Callable[[str], None], name: str | None = None) -> Checkpoint | None:
     """The newest checkpoint that is whole, or the one called `name`; each damaged one is named to `warn`.
 
-    None where there never was one. Raises RunError where all are damaged, or `name` is not there.
+    None where there never was one. Raises RunError where all are damaged, UsageError where `name` is not there.
     """
     paths = run.checkpoints()
     if name is not None:
         wanted = [p for p in paths if p.name == name or images_at(p.name) == _kimg_to_images(name)]
         if not wanted:
             there = ", ".join(p.name for p in reversed(paths)) or "none"
-            raise RunError(f"{run.path} has no checkpoint '{name}'; there are: {there}")
+            raise UsageError(f"{run.path} has no checkpoint '{name}'; there are: {there}")
         return Checkpoint(wanted[0])
-    problem = ""
-    for path in paths:
+    for path, before in zip_longest(paths, paths[1:]):
         try:
             return Checkpoint(path)
         except RunError as err:
-            problem = str(err)
-            warn(f"{problem}; trying the one before it")
-    if problem:
-        raise RunError(f"{problem}; no other checkpoint is left in {run.path}")
+            if before is None:
+                again = f"ganzoo train --config {quote(run.config_file)} --out DIR"
+                raise RunError(f"{err}; no other is left in {run.path}. To start again: {again}") from None
+            warn(f"{err}; trying the one before it, {before.name}")
     return None
 
 
@@ -181,6 +182,11 @@ def _kimg_to_images(name: str) -> int | None:
         return round(float(name) * 1000)
     except ValueError:
         return None
+
+
+def _own_hash(table: Mapping[str, Any]) -> str:
+    """Of state.json itself, whatever its layout: the sampler's position matters as much as any weight."""
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.fitting import coupled
 from ganzoo.registry import get_registry
-from ganzoo.runs import Run, next_directory
+from ganzoo.runs import Run, next_directory, quote
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview
 from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions, is_out_of_memory
@@ -104,9 +104,9 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     Run.check_free(out)
     for notice in plan.notices:
         display.say(notice)
-    initial = _initial(init_from, display)
-    store = _read(plan, display)
-    game = plan.build(initial)
+    game = plan.build(_initial(init_from, display))
+    with torch.random.fork_rng(devices=[]):  # as after the building, whether images are decoded or come from the cache
+        store = _read(plan, display)
     run = Run.create(out, _table(plan, store))
     return _session(plan, run, game, store, device, display)
 
@@ -124,15 +124,15 @@ def resume(path: Path | str, display: Display, kimg: float | None = None) -> Ses
         _compare(plan, table, display)
         device = choose_device(plan.config.settings.device)
         store = _read(plan, display)
-        if (was := table.get("dataset", {}).get("fingerprint")) not in (None, plan.dataset.fingerprint()):
-            display.say(f"the data of {plan.chosen['data']} have changed since the run began (they were {was[:12]})")
+        if (was := table["dataset"].get("fingerprint")) not in (None, plan.dataset.fingerprint()):
+            display.say(f"the data of {plan.chosen['data']} have changed since the run began (they were {str(was)[:12]})")
         game = plan.build()
         session = _session(plan, run, game, store, device, display)
         if saved is not None:
             session.trainer.resume(saved)
             if saved.nimg >= session.trainer.total:
-                more = f"ganzoo resume {path} --kimg {2 * saved.nimg / 1000:g}"
-                raise UsageError(f"{path} is done: {saved.nimg / 1000:g} kimg of {table['kimg']:g}; to go on: {more}")
+                more = f"ganzoo resume {quote(path)} --kimg {2 * saved.nimg / 1000:g}"
+                display.say(f"{path} has its {plan.config.settings.kimg:g} kimg already; to go on: {more}")
         run.cut_log(session.trainer.nimg)
         if kimg is not None:
             run.write_config(table)

@@ -61,13 +61,13 @@ class PlayerOptimizer:
         self._betas: list[Schedule] | None = None
         if "betas" in accepted:
             betas = config.betas or accepted["betas"].default
-            self._betas = [Schedule(beta, total_kimg, f"{player}.betas") for beta in betas]
+            self._betas = [Schedule(beta, total_kimg, f"{player}.betas", below=1) for beta in betas]
             options["betas"] = tuple(schedule.at(0) for schedule in self._betas)
         if "fused" in accepted and all(p.device.type in ("cpu", "cuda") for p in self.parameters.values()):
             options.setdefault("fused", True)
         try:
             self.torch = cls(list(self.parameters.values()), lr=self._lr.at(0), **options)
-        except (TypeError, ValueError) as err:
+        except (TypeError, ValueError, RuntimeError) as err:
             raise UsageError(f"{player}.optimizer = '{config.optimizer}': {err}") from None
 
     def begin(self, kimg: float) -> None:

@@ -31,14 +31,20 @@ class _Piece:
 
 
 class Schedule:
-    """A value over a budget of `total` kimg. Raises UsageError for text that is no schedule."""
+    """A value over a budget of `total` kimg. Raises UsageError for text that is no schedule, or leaves 0 <= value < `below`."""
 
-    def __init__(self, text: float | str, total: float, where: str = "schedule") -> None:
+    def __init__(self, text: float | str, total: float, where: str = "schedule", below: float = math.inf) -> None:
         self.text = text
+        self._pieces: list[tuple[_Piece, float, float]] = []
+        self._read(text, total, where)
+        for piece, _, _ in self._pieces:
+            if not (0 <= piece.first < below and 0 <= piece.last < below):
+                raise UsageError(f"{where} = {text}: it must stay a number from 0" + (f" and below {below:g}" if below < math.inf else ""))
+
+    def _read(self, text: float | str, total: float, where: str) -> None:
         if isinstance(text, (int, float)):
             self._pieces = [(_Piece("constant", float(text), float(text), None), 0.0, math.inf)]
             return
-        self._pieces = []
         begin = 0.0
         pieces = [_parse(piece, where) for piece in re.split(r"\bthen\b", text)]
         for i, piece in enumerate(pieces):
@@ -82,6 +88,6 @@ def _length(duration: str | None, total: float, begin: float, where: str) -> flo
     if duration is None:
         return max(0.0, total - begin)
     length = total * float(duration[:-1]) / 100 if duration.endswith("%") else float(duration)
-    if length <= 0:
+    if not 0 < length < math.inf:
         raise UsageError(f"{where}: a schedule's shape lasts {duration}; it must last longer than 0")
     return length

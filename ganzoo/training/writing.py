@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ganzoo.config import CheckpointConfig, Settings
-from ganzoo.runs import Run, stamp
+from ganzoo.errors import RunError
+from ganzoo.runs import Run, quote, stamp
 from ganzoo.training import checkpoint
 from ganzoo.training.health import Health
 from ganzoo.training.preview import Preview
@@ -117,8 +118,11 @@ class RunWriter:
 
     def sheet(self, trainer: Trainer) -> None:
         path = self.run.samples_dir / f"{stamp(trainer.nimg)}.png"
-        path.parent.mkdir(exist_ok=True)
-        self._draw(self.preview.samples(trainer.ema.network).numpy(), path, columns=self.preview.columns)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            self._draw(self.preview.samples(trainer.ema.network).numpy(), path, columns=self.preview.columns)
+        except OSError as err:
+            raise RunError(f"the samples {path} could not be written: {err.strerror}; mend that, then: ganzoo resume {quote(self.run.path)}") from None
         self.observers.tell("ganzoo_run_images", run=self.run.path, nimg=trainer.nimg, path=path)
 
     def checkpoint(self, trainer: Trainer) -> Path:
