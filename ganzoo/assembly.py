@@ -1,7 +1,7 @@
-"""Configuration and registry to a checked plan, and the plan to a game. Every incompatibility is found here, before data is read.
+"""Configuration and registry to a checked plan, and the plan to a game. What does not fit is found here, before data is read.
 
-Later wins: defaults; what G recommends; what D recommends; the recipe; --config; the command line. What was only recommended and
-does not fit is dropped with a notice; what was asked for and does not fit is refused.
+Later wins: defaults; what G recommends; what D recommends; the recipe; --config; the command line. What was only recommended
+and does not fit is dropped with a notice; what was asked for and does not fit is refused.
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ def _layers(registry: Registry, asked: list[Layer]) -> tuple[list[Layer], list[s
     for key, spec, flag in (("gen", gen, "--gen"), ("disc", disc, "--disc")):
         if spec is None:
             names = ", ".join(sorted(e.component.name for e in registry.select(KIND_OF[key])))
-            raise UsageError(f"no {KIND_OF[key]} was chosen and none is recommended: add {flag} with one of {names or '(none installed)'}")
+            raise UsageError(
+                f"no {KIND_OF[key]} was chosen and none is recommended: add {flag} with one of {names or '(none installed)'}"
+            )
     # A partner is whoever was found, not what the other one would have liked.
     for layer in advice:
         for key, spec in (("gen", gen), ("disc", disc)):
@@ -229,7 +231,9 @@ class _Merged:
             for key, options in layer.options.items():
                 if key not in self.parts:
                     kind, _, name = key.partition(".")
-                    raise UsageError(f"{layer.origin}: {key}.{next(iter(options))} is set on what is not there: add --{kind} {name or 'NAME'}")
+                    raise UsageError(
+                        f"{layer.origin}: {key}.{next(iter(options))} is set, but is not there: add --{kind} {name or 'NAME'}"
+                    )
                 self._put(key, Spec(self.parts[key].spec.name, options), layer, soft=self.parts[key].soft)
 
     def _regs(self, layer: Layer) -> None:
@@ -331,7 +335,14 @@ def _config(loaded: Mapping[str, Chosen], settings: Settings) -> RunConfig:
     regs = tuple(spec(key) for key in loaded if key.startswith("reg."))
     aug = spec("aug") if "aug" in loaded else None
     return RunConfig(
-        gen=spec("gen"), disc=spec("disc"), loss=spec("loss"), game=spec("game"), data=spec("data"), reg=regs, aug=aug, settings=settings
+        gen=spec("gen"),
+        disc=spec("disc"),
+        loss=spec("loss"),
+        game=spec("game"),
+        data=spec("data"),
+        reg=regs,
+        aug=aug,
+        settings=settings,
     )
 
 
@@ -348,7 +359,7 @@ class Shapes:
 
 
 def rehearse(plan: Plan) -> Shapes:
-    """Build the game on torch's meta device and pass shapes through it: no memory, no data. Raises UsageError or PluginError."""
+    """Build the game on torch's meta device and pass shapes through it: no memory, no data. UsageError, PluginError."""
     import torch
 
     settings = plan.config.settings
@@ -398,7 +409,9 @@ def _pass(plan: Plan, game: Any, n: int) -> tuple[tuple[int, ...], ...]:
     fake = plan._guard(gen, lambda: game.generate(game.players["G"], batch), f"failed on a batch of {n}")
     made = list(fake.shape) if isinstance(fake, torch.Tensor) else type(fake).__name__
     if made != (wanted := [n, *plan.data.shape]):
-        raise PluginError(f"{gen} of {gen.entry.dist} made {made} from a batch of {n}, but {plan.chosen['data']} holds {wanted}")
+        raise PluginError(
+            f"{gen} of {gen.entry.dist} made {made} from a batch of {n}, but {plan.chosen['data']} holds {wanted}"
+        )
     logits: list[tuple[int, ...]] = []
     for match in game.matches:
         score = plan._guard(disc, lambda match=match: Play(match, "D", batch, 0).real_score, f"failed on a batch of {n}")

@@ -38,7 +38,7 @@ class PlayerConfig:
     """How one player learns.
 
     Options:
-        optimizer: one of torch.optim's by its lower-case name, with its options: adam, "adam:eps=1e-8", "sgd:momentum=.5", "rmsprop"
+        optimizer: one of torch.optim's by its lower-case name, with its options: adam, "adam:eps=1e-8", "sgd:momentum=.5"
         lr: learning rate: a number, or a schedule such as "linear(2e-4, 0)"
         betas: Adam's betas, numbers or schedules; none: the optimizer's own
         clip: gradients are scaled down to this norm over the whole player; none: never
@@ -103,7 +103,8 @@ class Settings:
         kimg: budget in thousands of images seen
         seed: of weights, data order, latents and noise
         device: auto, cpu, cuda, cuda:N or mps
-        precision: bf16 runs the networks in bfloat16; weights, penalties and losses stay in fp32; auto: bf16 where the device is fast at it
+        precision: bf16 runs the networks in bfloat16, weights, penalties and losses stay in fp32; auto: bf16 where the device
+            is fast at it
         channels_last: memory layout of images and convolutions; auto: where there are convolutions
         flip: mirror images left to right, half of the time
         in_memory: keep the decoded data on the device; none: where it fits
@@ -242,7 +243,9 @@ class Layer:
         else:
             spec = self._spec(key, value)
             if spec is None and key != "aug":
-                raise UsageError(f"{self.origin}: '{key} = none': only aug and reg can be none; a game needs its {KIND_OF[key]}")
+                raise UsageError(
+                    f"{self.origin}: '{key} = none': only aug and reg can be none; a game needs its {KIND_OF[key]}"
+                )
             self.parts[key] = spec
 
     def _spec(self, key: str, value: Any) -> Spec | None:
@@ -252,7 +255,7 @@ class Layer:
             return parse_spec(value)
         if isinstance(value, Mapping) and isinstance(value.get("name"), str):
             return Spec(value["name"], {k: v for k, v in value.items() if k != "name"})
-        raise UsageError(f"{self.origin}: {key} = {value!r}: write \"NAME:option=value\" or a table with name = \"NAME\"")
+        raise UsageError(f'{self.origin}: {key} = {value!r}: write "NAME:option=value" or a table with name = "NAME"')
 
 
 # Tables of run.toml that record, and decide nothing.

@@ -52,7 +52,9 @@ def check_batch(parts: Mapping[str, Chosen], batch: int, micro_batch: int | None
             if size is not None and size % group:
                 below = size // group * group
                 near = f"{below} or {below + group}" if below else str(group)
-                raise UsageError(f"{part} works on groups of {group} samples, and {flag} {size} is no multiple of {group}: use {near}")
+                raise UsageError(
+                    f"{part} works on groups of {group} samples, and {flag} {size} is no multiple of {group}: use {near}"
+                )
     if micro_batch is not None and micro_batch > batch:
         raise UsageError(f"--micro-batch {micro_batch} is larger than --batch {batch}: give at most {batch}")
     return [f"batch {batch}" + (f", micro-batch {micro_batch}" if micro_batch else "") + " suits every part"]
@@ -68,7 +70,9 @@ def _modality(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registr
     if part.key == "data" or not takes or data.modality in takes:
         return None
     kind = KIND_OF[part.key.partition(".")[0]]
-    others = [e.component.name for e in registry.select(kind) if not e.component.modality or data.modality in e.component.modality]
+    others = [
+        e.component.name for e in registry.select(kind) if not e.component.modality or data.modality in e.component.modality
+    ]
     return f"it takes {_words(takes)}, and {parts['data']} holds {data.modality} data; {_instead(kind, others)}"
 
 
@@ -89,9 +93,13 @@ def _labels(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry:
     if part.key == "data":
         return None
     if wants == "required" and not data.classes:
-        return f"it needs labels, and {parts['data']} has none; put the images in a sub-folder a class, or choose another {KIND_OF[part.key.partition('.')[0]]}"
+        kind = KIND_OF[part.key.partition(".")[0]]
+        return (
+            f"it needs labels, and {parts['data']} has none; put the images in a sub-folder a class, or choose another {kind}"
+        )
     if wants == "refused" and data.classes:
-        return f"it cannot use labels, and {parts['data']} has {len(data.classes)} classes; leave them out with --set data.labels=false"
+        classes = f"{parts['data']} has {len(data.classes)} classes"
+        return f"it cannot use labels, and {classes}; leave them out with --set data.labels=false"
     return None
 
 
@@ -117,7 +125,8 @@ def _needs(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: 
             if need in e.component.provides and e.component.kind in {KIND_OF[key] for key in _PROVIDERS}
         ]
         here = ", ".join(map(str, (o for o in others if o.key != "data")))
-        return f"it needs '{need}'{_meaning(need)}, which none of {here} provides; these do: {', '.join(offering) or 'none installed'}"
+        these = ", ".join(offering) or "none installed"
+        return f"it needs '{need}'{_meaning(need)}, which none of {here} provides; these do: {these}"
     return None
 
 

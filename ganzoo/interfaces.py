@@ -41,7 +41,9 @@ __all__ = [
     "batch_mean",
 ]
 
-Batch = dict[str, Tensor]  # "real" [N, *shape]; "labels" [N] int64 where there are classes; "x" (what G eats), added by the game
+Batch = dict[
+    str, Tensor
+]  # "real" [N, *shape]; "labels" [N] int64 where there are classes; "x" (what G eats), added by the game
 Condition = Mapping[str, Tensor]  # any of labels [N] int64, source, text [N, T]
 
 CAPABILITIES: dict[str, str] = {
@@ -77,7 +79,7 @@ class Score:
         return [replace(self, logits=logits) for logits in self.logits]
 
     def per_sample(self) -> Tensor:
-        """[N]: the mean over a head's places, summed over heads, so that a penalty's weight means the same for 1 or 900 logits."""
+        """[N]: the mean over a head's places, summed over heads: a penalty's weight means the same for 1 or 900 logits."""
         heads = (self.logits,) if isinstance(self.logits, Tensor) else self.logits
         first, *rest = (logits.flatten(1).mean(1) if logits.ndim > 1 else logits for logits in heads)
         for logits in rest:
@@ -178,7 +180,7 @@ class Regularizer(nn.Module):
 class Game(nn.Module):
     """The players, the phases they take turns in, and what each minimises. Built as `target(data, parts, **options)`.
 
-    `players` maps "G" and "D" to what one optimizer owns each; `matches` holds every Match. Being a Module, it is its own checkpoint.
+    `players` maps "G" and "D" to what one optimizer owns each; `matches` holds every Match. A Module, it is its own checkpoint.
     """
 
     def __init__(self, data: DataSpec) -> None:

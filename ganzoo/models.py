@@ -1,7 +1,7 @@
-"""A trained generator, opened again: from a run, or from an exported model, which needs ganzoo and the generator's plugin alone.
+"""A trained generator, opened again: from a run, or from an exported model, which needs only ganzoo and the generator's plugin.
 
-    model = ganzoo.load("runs/00000-dcgan-dcgan")
-    images = model.sample(64)          # [64, C, H, W] in [-1, 1]
+model = ganzoo.load("runs/00000-dcgan-dcgan")
+images = model.sample(64)          # [64, C, H, W] in [-1, 1]
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class Model:
             mean = mean if mean.dim() == 1 or labels is None else mean[labels][:, None]
             return self.network.synthesis(mean + truncation * (w - mean))
         if self.config["noise"]["prior"] == "uniform":
-            raise UsageError("--truncation needs normal noise or a generator with styles; this one was trained on uniform noise")
+            raise UsageError(
+                "--truncation needs normal noise or a generator with styles; this one was trained on uniform noise"
+            )
         # Shorter latents, nearer to the usual sample (BigGAN draws those beyond a threshold again instead).
         return self.network(x * truncation, condition)
 
@@ -127,7 +129,9 @@ class Model:
         return directory
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu", at: str | None = None, warn: Callable[[str], None] = print) -> Model:
+def load(
+    path: str | Path, *, device: str | torch.device = "cpu", at: str | None = None, warn: Callable[[str], None] = print
+) -> Model:
     """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
 
     Raises UsageError where the path is neither, RunError where its files are damaged.
@@ -140,7 +144,9 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", at: str | None
             if at is not None:
                 raise UsageError(f"{path} is an exported model, with one state alone: leave --checkpoint out, or give the run")
             return _from_model(model, device)
-    raise UsageError(f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/")
+    raise UsageError(
+        f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/"
+    )
 
 
 def plan_of(run: Run) -> Plan:
@@ -149,7 +155,9 @@ def plan_of(run: Run) -> Plan:
     try:
         dataset = SimpleNamespace(spec=DataSpec.from_dict(table["spec"]), notices=())
     except (KeyError, TypeError, ValueError) as err:
-        raise RunError(f"{run.config_file} does not say what its data were: its [spec] is damaged ({type(err).__name__}: {err})") from None
+        raise RunError(
+            f"{run.config_file} does not say what its data were: its [spec] is damaged ({type(err).__name__}: {err})"
+        ) from None
     return plan_from_table(get_registry(), table, str(run.config_file), dataset=dataset)
 
 
@@ -158,7 +166,9 @@ def class_counts(run: Run) -> list[int]:
     table = run.config()
     counts, classes = table["dataset"].get("class_counts", []), table["spec"].get("classes", [])
     if len(counts) != len(classes) or not all(isinstance(count, int) for count in counts):
-        raise RunError(f"{run.config_file}: class_counts must be the images of each of the {len(classes)} classes; it is {counts!r:.80}")
+        raise RunError(
+            f"{run.config_file}: class_counts must be the images of each of the {len(classes)} classes; it is {counts!r:.80}"
+        )
     return counts
 
 
@@ -173,7 +183,9 @@ def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[st
         network.load_state_dict(saved.tensors("generator"))
     except RuntimeError as err:
         first = " ".join(str(err).split("\n")[:2])
-        raise RunError(f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}") from None
+        raise RunError(
+            f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}"
+        ) from None
     network = Preview(game, device, 0, counts).settled(network)
     fold(network)
     entry = plan.chosen["gen"].entry

@@ -1,12 +1,12 @@
 """All that a plugin imports to declare itself. Nothing here may import torch, numpy or timm.
 
-    from ganzoo.plugin import Component, hookimpl
+from ganzoo.plugin import Component, hookimpl
 
-    ganzoo_api = 1
+ganzoo_api = 1
 
-    @hookimpl
-    def ganzoo_components():
-        yield Component("generator", "mine", "my_package.nets:Mine", summary="One line on what it is")
+@hookimpl
+def ganzoo_components():
+    yield Component("generator", "mine", "my_package.nets:Mine", summary="One line on what it is")
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class DataSpec:
 class Resolutions:
     """The sizes that a network can do, from a phrase that people read too.
 
-    "any" | "power of two" | "multiple of N", each with "from A" and "to B" after it and "square" before it, or a list: "28, 32".
+    "any" | "power of two" | "multiple of N", each with "from A" and "to B" after and "square" before it, or a list: "28, 32".
     The rule holds for every side (H and W, or L).
     """
 
@@ -173,7 +173,7 @@ class Component:
 
     kind         one of KINDS
     name         as typed on the command line and written to run.toml: lower case, digits, '-'
-    target       "module:attribute", imported only when built; a recipe's is "package:path.toml". Built as `target(data, **options)`
+    target       "module:attribute", imported when built; a recipe's is "package:path.toml". Built as `target(data, **options)`
                  (data: DataSpec); a data set as `target(**options)`; options are the keyword-only parameters
     summary      one line
     paper        "arXiv:NNNN.NNNNN", a DOI or an address
@@ -184,7 +184,7 @@ class Component:
     resolutions  a phrase, see Resolutions; None: any
     labels       "ignored"; "used" where the data has them; "required"; "refused"
     min_group    batches and micro-batches must be multiples of it: a number, or the name of the option that holds it
-    couples      what couples the samples of a batch ("batch norm"), so that micro-batches differ from the whole; empty: nothing does
+    couples      what couples the samples of a batch ("batch norm"), so that micro-batches differ from it; empty: nothing does
     recommends   configuration that suits it, by key: {"D.lr": 4e-4, "reg": ["r1"], "disc": "dcgan"}
     aliases      other names of the same thing in papers: shown by `info`, found by `search`, not accepted as names
     """

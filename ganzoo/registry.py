@@ -331,7 +331,7 @@ def _check(components: Iterable[Any]) -> None:
         if not isinstance(component, Component):
             raise PluginError(f"ganzoo_components gave {component!r:.80}, which is no Component")
         if component.kind not in KINDS:
-            known = f"{did_you_mean(component.kind, KINDS)} Kinds: {', '.join(KINDS)}."
+            known = f"{did_you_mean(str(component.kind), KINDS)} Kinds: {', '.join(KINDS)}."
             raise PluginError(f"component '{component.name}' is of unknown kind '{component.kind}'.{known}")
         if (component.kind, component.name) in seen:
             raise PluginError(f"{component.kind} '{component.name}' is offered twice")

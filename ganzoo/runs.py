@@ -112,7 +112,9 @@ class Run:
         tables = ("gen", "disc", "loss", "game", "data", "components", "dataset", "spec")
         missing = [name for name in tables if not isinstance(table.get(name), dict)]
         if missing:
-            raise RunError(f"{self.config_file} is damaged: its [{missing[0]}] is not there; put back the file that was written")
+            raise RunError(
+                f"{self.config_file} is damaged: its [{missing[0]}] is not there; put back the file that was written"
+            )
         return table
 
     def lock(self) -> None:

@@ -5,13 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ganzoo.assembly import Plan, describe, make_plan, rehearse
 from ganzoo.cli.train import _layer
 from ganzoo.config import Layer, layer_from_toml
 from ganzoo.errors import UsageError
 from ganzoo.registry import get_registry
 
-OPTIONS = ("recipe", "gen", "disc", "loss", "aug", "game", "data", "res", "batch", "micro_batch", "kimg", "seed", "device", "precision")
+OPTIONS = (
+    "recipe",
+    "gen",
+    "disc",
+    "loss",
+    "aug",
+    "game",
+    "data",
+    "res",
+    "batch",
+    "micro_batch",
+    "kimg",
+    "seed",
+    "device",
+    "precision",
+)
 
 
 def plan(*, config: str | None = None, sets: tuple[str, ...] = (), reg: tuple[str, ...] = (), **given: str) -> Plan:
@@ -58,7 +74,10 @@ def test_later_wins() -> None:
     assert made.config.gen.options["z_dim"] == 6
     assert made.config.gen.options["kernel"] == 5  # of the recipe
     assert made.config.gen.options["class_norm"] is False
-    origins = {key: made.origins[key] for key in ("batch", "kimg", "D.lr", "gen.channels", "gen.z_dim", "gen.kernel", "gen.class_norm", "seed")}
+    origins = {
+        key: made.origins[key]
+        for key in ("batch", "kimg", "D.lr", "gen.channels", "gen.z_dim", "gen.kernel", "gen.class_norm", "seed")
+    }
     assert origins == {
         "batch": "--config f.toml", "kimg": "command line", "D.lr": "recipe 'dcgan'", "gen.channels": "--config f.toml",
         "gen.z_dim": "command line", "gen.kernel": "recipe 'dcgan'", "gen.class_norm": "default", "seed": "default",
@@ -110,7 +129,10 @@ def test_what_was_only_recommended_is_dropped_with_a_notice() -> None:
     soft.set_part("aug", "diffaugment")
     from ganzoo import assembly
 
-    layers = assembly._layers(get_registry(), [_layer(get_registry(), {**dict.fromkeys(OPTIONS), "data": "ring", "gen": "mlp", "sets": (), "reg": ()})])[0]
+    layers = assembly._layers(
+        get_registry(),
+        [_layer(get_registry(), {**dict.fromkeys(OPTIONS), "data": "ring", "gen": "mlp", "sets": (), "reg": ()})],
+    )[0]
     merged = assembly._Merged([layers[0], soft, *layers[1:]])
     loaded = {key: assembly._load(get_registry(), key, part) for key, part in merged.parts.items()}
     dataset, _ = assembly._dataset(get_registry(), loaded["data"], {})
@@ -122,7 +144,9 @@ def test_what_was_only_recommended_is_dropped_with_a_notice() -> None:
 
 
 def test_what_was_asked_for_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"augmentation 'diffaugment' does not fit: it takes image data, and dataset 'ring' holds points"):
+    with pytest.raises(
+        UsageError, match=r"augmentation 'diffaugment' does not fit: it takes image data, and dataset 'ring' holds points"
+    ):
         plan(gen="mlp", data="ring", aug="diffaugment")
 
 

@@ -48,7 +48,7 @@ BAD = {
     "junk": (GOOD + "    yield 'dcgan'\n", "gave 'dcgan', which is no Component"),
     "not-iterable": (START + "@hookimpl\ndef ganzoo_components(): return 7\n", "TypeError: 'int' object is not iterable"),
     "unknown-kind": (giving("'generatr', 'b', 'json:dumps'"), "unknown kind 'generatr'. Did you mean 'generator'?"),
-    "odd-kind": (giving("['x'], 'b', 'json:dumps'"), "TypeError|unknown kind"),
+    "odd-kind": (giving("['x'], 'b', 'json:dumps'"), "of unknown kind"),
     "bad-name": (giving("'loss', 'A B', 'json:dumps'"), "ValueError: component name 'A B'"),
     "bad-target": (giving("'loss', 'b', 'json'"), "target 'json' must be 'module:attribute'"),
     "odd-summary": (giving("'loss', 'b', 'json:dumps', summary=None"), "loss 'b': None must be text"),

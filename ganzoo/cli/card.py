@@ -17,10 +17,14 @@ def model_card(model: Model, run: Run) -> str:
     parts = {key: table[key]["name"] for key in ("gen", "disc", "loss", "game", "data")}
     parts |= {f"reg.{reg['name']}": reg["name"] for reg in table.get("reg", [])}
     parts |= {"aug": table["aug"]["name"]} if isinstance(table.get("aug"), dict) else {}
-    rows = "\n".join(f"| {key.partition('.')[0]} | {name} | {config['components'].get(key, '')} |" for key, name in parts.items())
+    rows = "\n".join(
+        f"| {key.partition('.')[0]} | {name} | {config['components'].get(key, '')} |" for key, name in parts.items()
+    )
     classes = f"\n\nClasses: {', '.join(model.data.classes)}." if model.data.classes else ""
     speeds: list[Any] = [line.get("diversity") for line in run.log() if line.get("diversity") is not None]
-    diversity = f"\n- Two samples of a batch were {speeds[-1]:.2f} times as far apart as two training samples." if speeds else ""
+    diversity = (
+        f"\n- Two samples of a batch were {speeds[-1]:.2f} times as far apart as two training samples." if speeds else ""
+    )
     return f"""# {gen["name"]} on {parts["data"]}
 
 A generator of {model.data.modality} data of shape {list(model.data.shape)}, trained with ganzoo.{classes}

@@ -113,7 +113,11 @@ class Live(Plain):
         )
         body = Table.grid(padding=(0, 3))
         names = [name for name in (*_FIRST, *self._stats) if name in self._stats and name not in _HIDDEN]
-        cells = [f"[dim]{name}[/] {number(self._stats[name])}" for name in dict.fromkeys(names) if name not in ("kimg", "images_per_second")]
+        cells = [
+            f"[dim]{name}[/] {number(self._stats[name])}"
+            for name in dict.fromkeys(names)
+            if name not in ("kimg", "images_per_second")
+        ]
         for i in range(0, len(cells), 5):
             body.add_row(*cells[i : i + 5])
         return Group(head, body)
@@ -127,7 +131,11 @@ def display_for() -> Plain:
 def line(stats: Mapping[str, float], total: int) -> str:
     """A tick as one line."""
     left = max(0, total - stats["nimg"]) / max(stats["images_per_second"], 1e-9)
-    words = [f"kimg {stats['kimg']:g} of {total / 1000:g}", f"{stats['images_per_second']:.1f} images/s", f"{duration(left)} left"]
+    words = [
+        f"kimg {stats['kimg']:g} of {total / 1000:g}",
+        f"{stats['images_per_second']:.1f} images/s",
+        f"{duration(left)} left",
+    ]
     names = [n for n in (*_FIRST, *stats) if n in stats and n not in _HIDDEN and n not in ("kimg", "images_per_second")]
     return "  ".join([*words, *(f"{name} {number(stats[name])}" for name in dict.fromkeys(names))])
 

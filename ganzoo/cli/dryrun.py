@@ -20,7 +20,11 @@ def show(plan: Any) -> None:
         click.echo(line)
     click.echo("")
     for name, count in shapes.parameters.items():
-        made = f"samples {list(shapes.generated)}" if name == "G" else f"logits {' '.join(str(list(s)) for s in shapes.logits)} a sample"
+        made = (
+            f"samples {list(shapes.generated)}"
+            if name == "G"
+            else f"logits {' '.join(str(list(s)) for s in shapes.logits)} a sample"
+        )
         click.echo(f"# {name}: {count:,} parameters, {made}")
     for line in plan.checks:
         click.echo(f"# ok: {line}")

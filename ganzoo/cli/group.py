@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Commands(click.Group):
         if self.get_command(ctx, args[0]) is None:
             known = self.list_commands(ctx)
             raise UsageError(f"there is no command '{args[0]}'.{did_you_mean(args[0], known)} Commands: {', '.join(known)}.")
-        for before, arg in zip(args, args[1:], strict=False):
+        for before, arg in itertools.pairwise(args):
             if args[0] in COMMANDS and not arg.strip():
                 raise UsageError(f"there is nothing after '{before}': an empty text is no value; give one, or leave it out")
         return super().resolve_command(ctx, args)

@@ -11,7 +11,9 @@ import click
 @click.command("sample")
 @click.argument("run")
 @click.option("--n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
-@click.option("--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the first; the next have the next seeds.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the first; the next have the next seeds."
+)
 @click.option("--seeds", metavar="3,17", help="These seeds, one sample each.")
 @click.option("--class", "label", metavar="NAME", help="Of this class only.")
 @click.option("--truncation", type=float, metavar="X", help="1: as trained; towards 0: more usual, less varied.")
@@ -19,7 +21,15 @@ import click
 @click.option("--device", default="cpu", show_default=True, help="Where to compute.")
 @click.option("--out", required=True, metavar="FILE.png|DIR|FILE.npz", help="A sheet, a folder of images, or arrays.")
 def command(
-    run: str, n: int, seed: int, seeds: str | None, label: str | None, truncation: float | None, checkpoint: str | None, device: str, out: str
+    run: str,
+    n: int,
+    seed: int,
+    seeds: str | None,
+    label: str | None,
+    truncation: float | None,
+    checkpoint: str | None,
+    device: str,
+    out: str,
 ) -> None:
     """Draw samples from RUN, a run's directory or an exported model."""
     from ganzoo.errors import UsageError
@@ -31,7 +41,9 @@ def command(
     path = Path(out)
     kind = "folder" if path.is_dir() or out.endswith("/") or not path.suffix else path.suffix.lower()
     if kind not in ("folder", ".png", ".npz") or (kind == "folder" and path.exists() and not path.is_dir()):
-        raise UsageError(f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file")
+        raise UsageError(
+            f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file"
+        )
     check_writable(path)
     model = load(run, device=choose_device(device), at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
     samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()

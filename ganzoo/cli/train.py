@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from ganzoo.config import Layer
 @click.option("--init-from", metavar="RUN|MODEL", help="Start from trained weights (fine-tuning).")
 @click.option("--out", metavar="DIR", help="The run's directory; without it runs/NNNNN-gen-disc.")
 @click.option("--config", metavar="FILE", help="A TOML file of settings, such as another run's run.toml.")
-@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Any setting: G.lr=1e-4, ema.half_life=5, gen.channels=32.")
+@click.option(
+    "--set", "sets", metavar="KEY=VALUE", multiple=True, help="Any setting: G.lr=1e-4, ema.half_life=5, gen.channels=32."
+)
 @click.option("--dry-run", is_flag=True, help="Show the resolved configuration and every check; read no image.")
 def command(init_from: str | None, out: str | None, config: str | None, dry_run: bool, **given: Any) -> int:
     """Train a GAN.
@@ -43,6 +46,8 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     registry = get_registry()
     layer = _layer(registry, given)
     plan = make_plan(registry, layer, launch.read_config(Path(config)) if config else None)
+    if given["data"] == plan.config.data.name and os.path.isdir(given["data"]):
+        plan.notices.append(f"--data {given['data']} is the data set of that name; the folder is --data ./{given['data']}")
     if dry_run:
         from ganzoo.cli.dryrun import show
 
@@ -81,5 +86,8 @@ def _layer(registry: Any, given: dict[str, Any]) -> Layer:
         if not equals or not value.strip():
             raise UsageError(f"--set {text}: write KEY=VALUE, such as --set G.lr=1e-4")
         key = key.strip()
-        layer.set(key, Raw(value.strip()) if "." in key or key not in ("gen", "disc", "loss", "aug", "game", "data") else value.strip())
+        layer.set(
+            key,
+            Raw(value.strip()) if "." in key or key not in ("gen", "disc", "loss", "aug", "game", "data") else value.strip(),
+        )
     return layer

@@ -27,6 +27,8 @@ class Adversarial(Game):
         self, data: DataSpec, parts: Parts, *, prior: Literal["normal", "uniform"] = "normal", d_warmup: int = 0
     ) -> None:
         super().__init__(data)
+        if d_warmup < 0:
+            raise ValueError(f"d_warmup={d_warmup} must be at least 0 rounds")
         self.prior, self.d_warmup = prior, d_warmup
         gen = parts.generator(data)
         match = parts.match(gen, data)

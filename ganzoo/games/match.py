@@ -1,6 +1,6 @@
 """A match: one generator against one discriminator, with its own loss, regularizers and augmentation.
 
-A game asks `Match.losses` for the terms of a phase; regularizers look at a `Play`, whose members are computed on first use, once.
+A game asks `Match.losses` for the terms of a phase; regularizers look at a `Play`, whose members are computed once.
 """
 
 from __future__ import annotations
@@ -77,7 +77,13 @@ class Play:
     """
 
     def __init__(
-        self, match: Match, player: str, batch: Batch, nimg: int, leaves: frozenset[str] = frozenset(), fake: Tensor | None = None
+        self,
+        match: Match,
+        player: str,
+        batch: Batch,
+        nimg: int,
+        leaves: frozenset[str] = frozenset(),
+        fake: Tensor | None = None,
     ) -> None:
         self.match, self.player, self.batch, self.nimg = match, player, batch, nimg
         self.gen, self.disc, self.x = match.gen, match.disc, batch["x"]
@@ -122,7 +128,7 @@ class Play:
         """One step of D's own update rule, differentiable, from its live moments and learning rate (state None: the first)."""
         if self.match.d_rule is None:
             raise UsageError(
-                "a look-ahead needs D's own update rule in a form that can be differentiated: --set D.optimizer=adam or sgd, without "
+                "a look-ahead differentiates D's own update rule, which this one lacks: --set D.optimizer=adam or sgd, without "
                 "weight_decay, amsgrad, maximize and nesterov"
             )
         return self.match.d_rule(self.d_params(), params, grads, state)

@@ -1,7 +1,7 @@
 """Checkpoints: written beside their place, flushed, then renamed; hashed; no pickle.
 
-    checkpoints/000200/   generator.safetensors (EMA) · players.safetensors · game.safetensors (regularizers, augmentation, pools)
-                          optimizers.safetensors (by parameter name) · random.safetensors · state.json (SHA-256 of the rest)
+checkpoints/000200/   generator.safetensors (EMA) · players.safetensors · game.safetensors (regularizers, augmentation, pools)
+                      optimizers.safetensors (by parameter name) · random.safetensors · state.json (SHA-256 of the rest)
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ def save(run: Run, nimg: int, state: State, more: Mapping[str, Any]) -> Path:
         shutil.rmtree(beside, ignore_errors=True)
         newest = next(iter(run.checkpoints()), None)
         kept = f"the last good one is {newest}" if newest else "there is none before it"
-        mend = "Free some space (--set checkpoint.keep=1 keeps fewer)" if err.errno in FULL else f"Make {run.checkpoints_dir} a writable directory"
+        mend = (
+            "Free some space (--set checkpoint.keep=1 keeps fewer)"
+            if err.errno in FULL
+            else f"Make {run.checkpoints_dir} a writable directory"
+        )
         raise RunError(
             f"checkpoint {place} could not be written: {err.strerror}; {kept}. {mend}, then: ganzoo resume {quote(run.path)}"
         ) from None

@@ -56,12 +56,17 @@ class Initial:
         new = sorted(set(own) - set(fitting))
         left = sorted(set(weights) - set(fitting))
         if new:
-            shapes = [f"{name} {list(own[name].shape)}" + (f" (there {list(weights[name].shape)})" if name in weights else "") for name in new]
+            shapes = [
+                f"{name} {list(own[name].shape)}" + (f" (there {list(weights[name].shape)})" if name in weights else "")
+                for name in new
+            ]
             self._say(f"{role}: not there or of another shape, so it starts anew: {_few(shapes)}")
         if left := [name for name in left if name not in own]:
             self._say(f"{role}: not used: {_few(left)}")
         if not fitting:
-            raise UsageError(f"--init-from {self._source}: not one tensor fits {role}; choose the same --gen, --disc and --res as there")
+            raise UsageError(
+                f"--init-from {self._source}: not one tensor fits {role}; choose the same --gen, --disc and --res as there"
+            )
 
 
 def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:

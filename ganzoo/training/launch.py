@@ -77,8 +77,8 @@ class Session:
             if is_out_of_memory(err):
                 smaller = max(1, trainer.micro_batch // 2)
                 raise GanzooError(
-                    f"out of memory on {trainer.device} with --micro-batch {trainer.micro_batch}: try --micro-batch {smaller}, a smaller "
-                    f"--batch or --res, or --precision bf16"
+                    f"out of memory on {trainer.device} with --micro-batch {trainer.micro_batch}: try --micro-batch {smaller}, "
+                    f"a smaller --batch or --res, or --precision bf16"
                 ) from err
             raise
         finally:
@@ -89,9 +89,10 @@ class Session:
         seconds = trainer.time_rounds()
         left = (trainer.total - trainer.nimg) / trainer.batch * seconds
         size = sum(t.numel() * t.element_size() for tensors in trainer.capture().values() for t in tensors.values())
+        images = trainer.total - trainer.nimg
         return (
             f"about {trainer.batch / seconds:.0f} images/s on {trainer.device}, {duration(left)} for "
-            f"{(trainer.total - trainer.nimg) / 1000:g} kimg; a checkpoint takes {size / 2**20:.1f} MiB, {trainer.settings.checkpoint.keep} are kept"
+            f"{images / 1000:g} kimg; a checkpoint takes {size / 2**20:.1f} MiB, {trainer.settings.checkpoint.keep} are kept"
         )
 
 
@@ -222,7 +223,12 @@ def _read(plan: Plan, display: Display) -> Store:
 def _table(plan: Plan, store: Store) -> dict[str, Any]:
     """run.toml: the configuration, and records of what it was resolved with."""
     counts = np.bincount(store.labels, minlength=len(plan.data.classes)).tolist() if store.labels is not None else []
-    dataset = {"records": len(store), "skipped": len(store.skipped), "fingerprint": plan.dataset.fingerprint(), "class_counts": counts}
+    dataset = {
+        "records": len(store),
+        "skipped": len(store.skipped),
+        "fingerprint": plan.dataset.fingerprint(),
+        "class_counts": counts,
+    }
     return {**plan.config.to_dict(), "components": plan.versions(), "dataset": dataset, "spec": plan.data.to_dict()}
 
 
@@ -272,5 +278,3 @@ def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device
         run.unlock()
         raise
     return Session(plan, run, trainer, writer, display)
-
-

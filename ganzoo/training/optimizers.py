@@ -47,7 +47,9 @@ def lazy_ratio(player: str, phases: Iterable[Phase]) -> float:
 class PlayerOptimizer:
     """Everything that moves one player's parameters."""
 
-    def __init__(self, player: str, network: nn.Module, config: PlayerConfig, phases: Iterable[Phase], total_kimg: float) -> None:
+    def __init__(
+        self, player: str, network: nn.Module, config: PlayerConfig, phases: Iterable[Phase], total_kimg: float
+    ) -> None:
         self.player, self.config = player, config
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self._ratio = lazy_ratio(player, phases)
@@ -56,7 +58,9 @@ class PlayerOptimizer:
         accepted = inspect.signature(cls).parameters
         options = _options(f"{player}.optimizer", spec.name, spec.options, accepted)
         if config.betas is not None and "betas" not in accepted:
-            raise UsageError(f"{player}.betas = {list(config.betas)}: optimizer '{spec.name}' has no betas; drop them or choose adam")
+            raise UsageError(
+                f"{player}.betas = {list(config.betas)}: optimizer '{spec.name}' has no betas; drop them or choose adam"
+            )
         self._lr = Schedule(config.lr, total_kimg, f"{player}.lr")
         self._betas: list[Schedule] | None = None
         if "betas" in accepted:
@@ -135,7 +139,9 @@ def _options(where: str, name: str, given: Mapping[str, Any], accepted: Mapping[
     for key, value in given.items():
         if key not in accepted or key in ("params", "lr", "betas"):
             allowed = sorted(set(accepted) - {"params", "lr", "betas"})
-            raise UsageError(f"{where}: '{name}' has no option '{key}'.{did_you_mean(key, allowed)} It has {', '.join(allowed)}")
+            raise UsageError(
+                f"{where}: '{name}' has no option '{key}'.{did_you_mean(key, allowed)} It has {', '.join(allowed)}"
+            )
         try:
             options[key] = {"true": True, "false": False}[value] if value in ("true", "false") else float(value)
         except (TypeError, ValueError):

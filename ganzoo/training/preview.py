@@ -23,7 +23,9 @@ class Preview:
     sources       images [N, *shape] for a generator that translates, in [-1, 1]
     """
 
-    def __init__(self, game: Game, device: torch.device, seed: int, class_counts: Sequence[int] = (), sources: Tensor | None = None) -> None:
+    def __init__(
+        self, game: Game, device: torch.device, seed: int, class_counts: Sequence[int] = (), sources: Tensor | None = None
+    ) -> None:
         self.game, self.device, self.class_counts, self.sources = game, device, class_counts, sources
         self.columns, labels = self._layout()
         generator = torch.Generator(device).manual_seed(seed)
@@ -69,8 +71,8 @@ class Preview:
         return torch.cat(chunks)
 
 
-class guarded:  # noqa: N801 - reads as a statement
-    """Layers that draw (dropout, style noise) draw the same here each time, and the training's own random state is as before."""
+class guarded:
+    """Layers that draw (dropout, style noise) draw the same here each time; the training's own random state stays."""
 
     def __init__(self, device: torch.device, seed: int = 0) -> None:
         self._fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], enabled=True)

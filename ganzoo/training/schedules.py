@@ -1,7 +1,7 @@
 """Learning rates and betas as functions of images seen. Torch-free.
 
-A value is a number, or shapes one after another: "constant(2e-4, 50%) then linear(2e-4, 0)". Each shape takes its value or its two
-ends, then how long it lasts: kimg, or a share of the budget; the last one may leave that out and lasts to the budget's end.
+A value is a number, or shapes one after another: "constant(2e-4, 50%) then linear(2e-4, 0)". Each shape takes its value or its
+two ends, then how long it lasts: kimg, or a share of the budget; the last one may leave that out and lasts to the budget's end.
 Afterwards its last value stays.
 """
 
@@ -39,7 +39,9 @@ class Schedule:
         self._read(text, total, where)
         for piece, _, _ in self._pieces:
             if not (0 <= piece.first < below and 0 <= piece.last < below):
-                raise UsageError(f"{where} = {text}: it must stay a number from 0" + (f" and below {below:g}" if below < math.inf else ""))
+                raise UsageError(
+                    f"{where} = {text}: it must stay a number from 0" + (f" and below {below:g}" if below < math.inf else "")
+                )
 
     def _read(self, text: float | str, total: float, where: str) -> None:
         if isinstance(text, (int, float)):

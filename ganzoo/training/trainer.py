@@ -41,7 +41,9 @@ class Batches(Protocol):
 class Trainer:
     """One game, its data, and everything that changes the next step."""
 
-    def __init__(self, game: Game, batches: Batches, settings: Settings, device: torch.device, writer: RunWriter | None = None) -> None:
+    def __init__(
+        self, game: Game, batches: Batches, settings: Settings, device: torch.device, writer: RunWriter | None = None
+    ) -> None:
         self.game, self.batches, self.settings, self.device, self.writer = game, batches, settings, device, writer
         self.batch, self.micro_batch = settings.batch, settings.micro_batch or settings.batch
         self.total = round(settings.kimg * 1000)
@@ -49,10 +51,12 @@ class Trainer:
         self.stopping = False
         configs = {"G": settings.G, "D": settings.D}
         self.phases = [
-            replace(phase, repeat=phase.repeat * configs[phase.player].steps) if phase.every == 1 else phase for phase in game.phases()
+            replace(phase, repeat=phase.repeat * configs[phase.player].steps) if phase.every == 1 else phase
+            for phase in game.phases()
         ]
         self.optimizers = {
-            name: PlayerOptimizer(name, player, configs[name], self.phases, settings.kimg) for name, player in game.players.items()
+            name: PlayerOptimizer(name, player, configs[name], self.phases, settings.kimg)
+            for name, player in game.players.items()
         }
         for player in game.players.values():
             player.requires_grad_(False)
@@ -107,7 +111,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _learning(self, optimizer: PlayerOptimizer) -> Iterator[None]:
-        """Only this player's own parameters ask for gradients: frozen layers stay frozen, and G's step never pays for D's weights."""
+        """Only this player's parameters ask for gradients: frozen layers stay frozen, G's step never pays for D's weights."""
         for p in optimizer.parameters.values():
             p.requires_grad_(True)
         yield
@@ -201,14 +205,18 @@ def choose_device(name: str) -> torch.device:
     """The device of "auto", "cpu", "cuda", "cuda:N" or "mps". Raises UsageError where it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *(["mps"] if torch.backends.mps.is_available() else [])]
+    there = [
+        "cpu",
+        *(f"cuda:{i}" for i in range(torch.cuda.device_count())),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+    ]
     if name in there or (name == "cuda" and "cuda:0" in there):
         return torch.device(name)
     raise UsageError(f"--device {name}: not on this machine; there is {', '.join(there)}")
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """"bf16" or "fp32": for "auto" bf16 where the device has it in hardware."""
+    """ "bf16" or "fp32": for "auto" bf16 where the device has it in hardware."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -243,5 +251,3 @@ def _mix(*numbers: int) -> int:
 
 def is_out_of_memory(err: BaseException) -> bool:
     return isinstance(err, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(err)
-
-

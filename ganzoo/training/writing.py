@@ -37,15 +37,22 @@ class Observers:
                     call(**facts)
             except Exception as err:
                 self._watching.remove((name, observer))
-                where = traceback.extract_tb(err.__traceback__)[-1]
-                self._warn(f"observer {name} failed and is left out from here on: {type(err).__name__}: {err} ({where.filename}:{where.lineno})")
+                at = traceback.extract_tb(err.__traceback__)[-1]
+                what = f"{type(err).__name__}: {err} ({at.filename}:{at.lineno})"
+                self._warn(f"observer {name} failed and is left out from here on: {what}")
 
 
 class RunWriter:
     """Decides after each round, from the images seen alone, what is due."""
 
     def __init__(
-        self, run: Run, settings: Settings, preview: Preview, draw: Callable[..., None], observers: Observers, say: Callable[[str], None]
+        self,
+        run: Run,
+        settings: Settings,
+        preview: Preview,
+        draw: Callable[..., None],
+        observers: Observers,
+        say: Callable[[str], None],
     ) -> None:
         self.run, self.preview, self.observers, self._draw, self._say = run, preview, observers, draw, say
         self.keep: CheckpointConfig = settings.checkpoint
@@ -122,7 +129,9 @@ class RunWriter:
             path.parent.mkdir(exist_ok=True)
             self._draw(self.preview.samples(trainer.ema.network).numpy(), path, columns=self.preview.columns)
         except OSError as err:
-            raise RunError(f"the samples {path} could not be written: {err.strerror}; mend that, then: ganzoo resume {quote(self.run.path)}") from None
+            raise RunError(
+                f"the samples {path} could not be written: {err.strerror}; mend it, then: ganzoo resume {quote(self.run.path)}"
+            ) from None
         self.observers.tell("ganzoo_run_images", run=self.run.path, nimg=trainer.nimg, path=path)
 
     def checkpoint(self, trainer: Trainer) -> Path:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganzoo.cli.group import run
 from PIL import Image
 
 import ganzoo
+from ganzoo.cli.group import run
 
 TINY = (
     "--gen", "dcgan:channels=4,z_dim=8,embedding=4", "--disc", "dcgan:channels=4", "--data", "emoji", "--res", "8",
@@ -82,8 +82,7 @@ def test_dry_run_reads_no_image_and_reproduces_the_run(call: Call, tmp_path: Pat
     assert "samples [3, 8, 8]" in out
     assert "# command line" in out
     (tmp_path / "dry.toml").write_text(out)
-    assert call("train", "--config", "dry.toml", "--dry-run")[0].splitlines()[:20] != []
-    first = {k: v for k, v in tomllib.loads(out).items()}
+    first = tomllib.loads(out)
     again = tomllib.loads(call("train", "--config", "dry.toml", "--dry-run")[0])
     assert again == first
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dry.toml"]
@@ -153,14 +152,18 @@ def test_an_exported_model_is_the_run(call: Call, trained: Path, tmp_path: Path)
 
 def test_an_exported_model_needs_the_generators_plugin_alone(trained: Path, tmp_path: Path, ganzoo: object) -> None:
     run(["export", str(trained), "--out", str(tmp_path / "model")])
-    done = ganzoo("sample", str(tmp_path / "model"), "--n", "1", "--out", str(tmp_path / "s.png"), GANZOO_PLUGINS="ganzoo-dcgan")  # type: ignore[operator]
+    done = ganzoo(
+        "sample", str(tmp_path / "model"), "--n", "1", "--out", str(tmp_path / "s.png"), GANZOO_PLUGINS="ganzoo-dcgan"
+    )  # type: ignore[operator]
     assert done.returncode == 0, done.stderr
 
 
 def test_fine_tuning_loads_what_fits_and_names_what_does_not(call: Call, trained: Path, tmp_path: Path) -> None:
     out, _ = call("train", *TINY, "--init-from", trained, "--kimg", "0.008", "--out", tmp_path / "same")
     assert "G: 9 of 9 tensors" in out
-    out, _ = call("train", *TINY, "--set", "data.labels=false", "--init-from", trained, "--kimg", "0.008", "--out", tmp_path / "other")
+    out, _ = call(
+        "train", *TINY, "--set", "data.labels=false", "--init-from", trained, "--kimg", "0.008", "--out", tmp_path / "other"
+    )
     assert "starts anew" in out
     _, err = call("train", *TINY, "--init-from", tmp_path, "--out", tmp_path / "no", code=2)
     assert "neither a run" in err
@@ -197,12 +200,31 @@ def test_observers_are_told_and_a_broken_one_is_dropped(site: object, ganzoo: ob
         "from ganzoo.plugin import hookimpl\n"
         + "".join(
             f"@hookimpl\ndef ganzoo_run_{hook}(run, nimg{more}):\n    print('saw {hook}', nimg)\n"
-            for hook, more in [("start", ", config"), ("tick", ", stats"), ("images", ", path"), ("checkpoint", ", path"), ("end", ", reason")]
+            for hook, more in [
+                ("start", ", config"),
+                ("tick", ", stats"),
+                ("images", ", path"),
+                ("checkpoint", ", path"),
+                ("end", ", reason"),
+            ]
         ),
     )
-    site.add("ganzoo-sulk", "from ganzoo.plugin import hookimpl\n@hookimpl\ndef ganzoo_run_tick(run, nimg, stats):\n    raise ValueError('no')\n")  # type: ignore[attr-defined]
+    site.add(
+        "ganzoo-sulk",
+        "from ganzoo.plugin import hookimpl\n@hookimpl\ndef ganzoo_run_tick(run, nimg, stats):\n    raise ValueError('no')\n",
+    )  # type: ignore[attr-defined]
     done = ganzoo("train", *TINY, "--set", "checkpoint.tick=.016", "--out", str(tmp_path / "run"))  # type: ignore[operator]
     assert done.returncode == 0, done.stderr
     seen = [line for line in done.stdout.splitlines() if line.startswith("saw")]
-    assert seen == ["saw start 0", "saw images 0", "saw tick 16", "saw tick 32", "saw tick 48", "saw tick 64", "saw checkpoint 64", "saw images 64", "saw end 64"]
+    assert seen == [
+        "saw start 0",
+        "saw images 0",
+        "saw tick 16",
+        "saw tick 32",
+        "saw tick 48",
+        "saw tick 64",
+        "saw checkpoint 64",
+        "saw images 64",
+        "saw end 64",
+    ]
     assert (done.stdout + done.stderr).count("ganzoo-sulk failed and is left out") == 1

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from ganzoo.games.adversarial import Adversarial
 from ganzoo.games.match import Parts, diversity
 from ganzoo.interfaces import Augment, DataSpec, Loss, Phase, Play, Regularizer, Score
-from torch import Tensor, nn
 
 POINTS = DataSpec("points", (2,))
 
@@ -100,7 +101,9 @@ def test_a_phase_makes_each_thing_once() -> None:
 
 def test_lazy_regularizers_have_phases_of_their_own() -> None:
     lazy = type("Lazy", (Slope,), {"every": 4})
-    both = type("Both", (Regularizer,), {"players": frozenset({"G", "D"}), "every": 2, "forward": lambda self, play: play.fake.mean()})
+    both = type(
+        "Both", (Regularizer,), {"players": frozenset({"G", "D"}), "every": 2, "forward": lambda self, play: play.fake.mean()}
+    )
     playing = game(("lazy", lazy), ("both", both), d_warmup=3)
     assert [(p.name, p.every, p.start) for p in playing.phases()] == [
         ("D/main", 1, 0), ("D/every2", 2, 0), ("D/every4", 4, 0), ("G/main", 1, 3), ("G/every2", 2, 3),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-# Lazy regularization, EMA with a ramp, flips, augmentation and noise, dropout, bf16, channels_last, fused Adam, clipping, a schedule.
+# Lazy regularization, EMA with a ramp, flips, augmentation, noise, bf16, channels_last, fused Adam, clipping, a schedule.
 HARD: dict[str, Any] = {
     "batch": 8,
     "kimg": 0.2,
@@ -39,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["GANZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def hard(tmp_path: Path) -> Path:
     """The hard configuration as a file."""
     from ganzoo.config import dump_toml

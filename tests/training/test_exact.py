@@ -46,7 +46,9 @@ def test_half_the_budget_then_resumed(straight: Path, hard: Path, tmp_path: Path
 
 def test_stopped_by_ctrl_c_and_resumed(straight: Path, hard: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = subprocess.Popen(command("train", "--config", hard, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command("train", "--config", hard, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     _wait_for(process, lambda: (out / "log.jsonl").exists())
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=120)[0].decode()

@@ -6,11 +6,12 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+
 from ganzoo.config import PlayerConfig
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Phase
 from ganzoo.training.optimizers import PlayerOptimizer, lazy_ratio, optimizer_class
-from torch import nn
 
 MAIN = [Phase("D/main", "D")]
 
@@ -111,7 +112,9 @@ def test_the_rule_has_a_finite_derivative_where_the_gradient_is_zero() -> None:
     assert rule is not None
     live = dict(network.named_parameters())
     scale = torch.zeros((), requires_grad=True)
-    params, _ = rule(live, {n: p.detach() for n, p in live.items()}, {n: scale * torch.ones_like(p) for n, p in live.items()}, None)
+    params, _ = rule(
+        live, {n: p.detach() for n, p in live.items()}, {n: scale * torch.ones_like(p) for n, p in live.items()}, None
+    )
     (gradient,) = torch.autograd.grad(sum(p.sum() for p in params.values()), scale)
     assert gradient.isfinite()
 

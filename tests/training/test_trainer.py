@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from ganzoo.config import EmaConfig, PlayerConfig, Settings
 from ganzoo.errors import NonFiniteError, RunError, UsageError
 from ganzoo.interfaces import Batch, DataSpec, Game, Phase
 from ganzoo.runs import Run
 from ganzoo.training import checkpoint
 from ganzoo.training.trainer import Trainer, choose_device
-from torch import Tensor, nn
 
 
 class Toy(Game):
@@ -74,7 +75,13 @@ PHASES = [Phase("D/main", "D"), Phase("D/every3", "D", 3), Phase("G/main", "G", 
 def make(phases: list[Phase] = PHASES, seed: int = 0, **settings: Any) -> Trainer:
     torch.manual_seed(seed)
     player = {"lr": 1e-2, "betas": (0.0, 0.9)}
-    given: dict[str, Any] = {"batch": 4, "kimg": 0.024, "D": PlayerConfig(**player), "G": PlayerConfig(**player), "ema": EmaConfig(half_life=0.01)}
+    given: dict[str, Any] = {
+        "batch": 4,
+        "kimg": 0.024,
+        "D": PlayerConfig(**player),
+        "G": PlayerConfig(**player),
+        "ema": EmaConfig(half_life=0.01),
+    }
     return Trainer(Toy(phases), Count(4), Settings(**{**given, **settings}), torch.device("cpu"))
 
 

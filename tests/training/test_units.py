@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
+from torch import nn
+
 from ganzoo.config import EmaConfig
 from ganzoo.errors import UsageError
 from ganzoo.training.ema import Ema, settle_batch_norm
 from ganzoo.training.health import Health
 from ganzoo.training.schedules import Schedule
 from ganzoo.training.statistics import Statistics
-from torch import nn
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,10 @@ def test_schedule(text: float | str, kimg: float, value: float) -> None:
     assert Schedule(text, 100).at(kimg) == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("text", ["linear(1)", "linaer(1, 0)", "abc", "linear(1, 0) then constant(2)", "linear(1, 0, -3)", "constant(x)", "linear(1,0,5k)"])
+@pytest.mark.parametrize(
+    "text",
+    ["linear(1)", "linaer(1, 0)", "abc", "linear(1, 0) then constant(2)", "linear(1, 0, -3)", "constant(x)", "linear(1,0,5k)"],
+)
 def test_no_schedule(text: str) -> None:
     with pytest.raises(UsageError, match=r"G\.lr"):
         Schedule(text, 100, "G.lr")
@@ -93,7 +98,7 @@ def test_settling_takes_the_statistics_of_these_weights() -> None:
 
 
 class TestHealth:
-    fine = {"D/wins": 0.7, "G/grad": 1.0, "diversity": 0.9, "D/real": 1.0, "D/fake": -1.0}
+    fine: ClassVar = {"D/wins": 0.7, "G/grad": 1.0, "diversity": 0.9, "D/real": 1.0, "D/fake": -1.0}
 
     def said(self, *ticks: dict[str, float], progress: float = 0.5) -> list[str]:
         health = Health()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganzoo_dcgan.mlp import at_least
+
 from ganzoo.interfaces import Condition, DataSpec, Score
 
 Norm = Literal["batch", "instance", "layer", "none"]
@@ -92,6 +94,8 @@ class DCGANGenerator(nn.Module):
         init: float | None = 0.02,
     ) -> None:
         super().__init__()
+        at_least(1, z_dim=z_dim, channels=channels, max_channels=max_channels, embedding=embedding)
+        at_least(0, init=init)
         self.z_dim = z_dim
         base, widths = stages(data.resolution, channels, max_channels)
         classes = len(data.classes)
@@ -149,6 +153,8 @@ class DCGANDiscriminator(nn.Module):
         init: float | None = 0.02,
     ) -> None:
         super().__init__()
+        at_least(1, channels=channels, max_channels=max_channels, minibatch_stddev=minibatch_stddev)
+        at_least(0, init=init)
         base, widths = stages(data.resolution, channels, max_channels)
         widths = [data.channels, *reversed(widths)]
         spread = [0] * (len(widths) - 2) + [int(minibatch_stddev > 1)]

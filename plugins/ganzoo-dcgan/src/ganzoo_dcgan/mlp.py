@@ -16,6 +16,13 @@ Norm = Literal["none", "batch", "layer"]
 Init = Literal["torch", "normal", "xavier", "orthogonal"]
 
 
+def at_least(least: float, **options: float | None) -> None:
+    """ValueError, which names the option, for one below `least`; None passes."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value} must be at least {least}")
+
+
 class Classes(nn.Module):
     """Labels [N] as vectors [N, width]: one-hot, or a learned embedding where `embedding` is given."""
 
@@ -106,6 +113,8 @@ class MLPGenerator(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        at_least(1, z_dim=z_dim, width=width, pieces=pieces, embedding=embedding)
+        at_least(0, depth=depth, gain=gain)
         self.z_dim, self.shape = z_dim, data.shape
         self.classes = Classes(len(data.classes), embedding)
         widths = [z_dim + self.classes.width] + [width] * depth
@@ -156,6 +165,8 @@ class MLPDiscriminator(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
+        at_least(1, width=width, pieces=pieces, embedding=embedding)
+        at_least(0, depth=depth, gain=gain)
         self.classes = Classes(len(data.classes), embedding)
         widths = [math.prod(data.shape) + self.classes.width] + [width] * depth
         self.layers = nn.ModuleList(
