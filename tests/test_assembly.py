@@ -187,4 +187,5 @@ def test_a_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert data_spec("mine", registry).options == {"path": "mine"}
     assert data_spec("ganzoo-emoji/emoji:res=16", registry).name == "ganzoo-emoji/emoji"
     assert data_spec(f"folder:path={tmp_path}/mine", registry).name == "folder"
-    assert data_spec("emjoi", registry).name == "emjoi"
+    with pytest.raises(UsageError, match=r"Did you mean 'emoji'.*Nor is there a file or folder 'emjoi' here"):
+        data_spec("emjoi", registry)

@@ -22,6 +22,10 @@ Params = dict[str, Tensor]
 # (live parameters, parameters, gradients, state) -> (parameters, state): an optimizer's rule, differentiable
 Rule = Callable[[Mapping[str, nn.Parameter], Params, Params, Any], tuple[Params, Any]]
 
+NO_RULE = (
+    "a look-ahead differentiates D's own update rule, which this optimizer lacks: --set D.optimizer=adam or sgd, without "
+    "weight_decay, amsgrad, maximize and nesterov"
+)
 CONDITIONS = ("labels", "source", "text")
 
 
@@ -127,10 +131,7 @@ class Play:
     def d_step(self, params: Params, grads: Params, state: Any = None) -> tuple[Params, Any]:
         """One step of D's own update rule, differentiable, from its live moments and learning rate (state None: the first)."""
         if self.match.d_rule is None:
-            raise UsageError(
-                "a look-ahead differentiates D's own update rule, which this one lacks: --set D.optimizer=adam or sgd, without "
-                "weight_decay, amsgrad, maximize and nesterov"
-            )
+            raise UsageError(NO_RULE)
         return self.match.d_rule(self.d_params(), params, grads, state)
 
     def apart(self, leaves: frozenset[str]) -> Play:

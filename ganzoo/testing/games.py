@@ -1,0 +1,210 @@
+"""Checks of games: `check_...(entry, data, options)`, played with the tiny networks of `partners`. `data` must suit the game."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.interfaces import Batch, Game, Phase
+from ganzoo.plugin import DataSpec
+from ganzoo.registry import Entry
+from ganzoo.testing.cases import NO_OPTIONS, Options, differing, group_of, make_batch
+from ganzoo.testing.contracts import Skip, check, expect
+from ganzoo.testing.partners import make_game
+
+_CLOSE = 1e-6  # in float64, of the largest gradient
+_LR = 0.05
+
+
+# ---- playing by hand
+
+
+@contextmanager
+def learning(game: Game, player: str) -> Iterator[dict[str, nn.Parameter]]:
+    """Only this player's trainable parameters ask for gradients, as in the trainer; yields them by name."""
+    flags = [(p, p.requires_grad) for net in game.players.values() for p in net.parameters()]
+    own = {name: p for name, p in game.players[player].named_parameters() if p.requires_grad}
+    for p, _ in flags:
+        p.requires_grad_(False)
+        p.grad = None
+    for p in own.values():
+        p.requires_grad_(True)
+    try:
+        yield own
+    finally:
+        for p, flag in flags:
+            p.requires_grad_(flag)
+            p.grad = None
+
+
+def gradients(game: Game, phase: Phase, batches: Sequence[Batch], nimg: int = 0) -> dict[str, Tensor]:
+    """Of one phase over these micro-batches, weighted by their size."""
+    whole = sum(len(batch["real"]) for batch in batches)
+    with learning(game, phase.player) as own:
+        for batch in batches:
+            for name, term in game.losses(phase, batch, nimg):
+                expect(term.dim() == 0, f"scalar terms in phase {phase.name}", f"{name} of shape {list(term.shape)}")
+                expect(bool(term.isfinite()), f"finite terms in phase {phase.name}", f"{name} = {float(term)}")
+                if term.requires_grad:
+                    (term * (len(batch["real"]) / whole)).backward()
+            game.stats.clear()
+        return {name: p.grad.clone() for name, p in own.items() if p.grad is not None}
+
+
+def step(game: Game, phase: Phase, batch: Batch, nimg: int = 0) -> None:
+    """One step of plain gradient descent in this phase."""
+    found = gradients(game, phase, [batch], nimg)
+    parameters = dict(game.players[phase.player].named_parameters())
+    with torch.no_grad():
+        for name, gradient in found.items():
+            parameters[name].sub_(_LR * gradient)
+    game.after_step(phase.player)
+
+
+def completed(game: Game, data: DataSpec, n: int, seed: int = 0) -> Batch:
+    """A random batch with what the game draws."""
+    return game.draw(make_batch(data, n, seed), torch.Generator().manual_seed(seed))
+
+
+def weights(game: Game) -> dict[str, dict[str, Tensor]]:
+    """Copies of every parameter, by player and name."""
+    return {player: {name: p.detach().clone() for name, p in net.named_parameters()} for player, net in game.players.items()}
+
+
+def who_moved(before: dict[str, dict[str, Tensor]], after: dict[str, dict[str, Tensor]]) -> set[str]:
+    """The players of whom a parameter changed."""
+    return {player for player in before if differing(before[player], after[player])}
+
+
+def expect_micro_batches_agree(game: Game, data: DataSpec, group: int) -> None:
+    """Gradients of two halves, weighted, are those of the batch, in float64. Skip where the phases draw at random."""
+    game = game.double().train()
+    n = 4 * group
+    batch = {name: t.double() if t.is_floating_point() else t for name, t in completed(game, data, n).items()}
+    halves = [{name: t[part] for name, t in batch.items()} for part in (slice(0, n // 2), slice(n // 2, n))]
+    for phase in game.phases():
+        results = []
+        for seed, batches in ((0, [batch]), (1, [batch]), (0, halves)):
+            torch.manual_seed(seed)
+            results.append(gradients(copy.deepcopy(game), phase, batches))
+        whole, again, parts = results
+        if differing(whole, again):
+            raise Skip(f"phase {phase.name} draws at random, so that no two passes compare")
+        expect(whole.keys() == parts.keys(), f"the same parameters reached in phase {phase.name}", sorted(whole.keys() ^ parts.keys()))
+        scale = max((float(g.abs().max()) for g in whole.values()), default=0.0)
+        apart = max((float((whole[name] - parts[name]).abs().max()) for name in whole), default=0.0)
+        expect(
+            apart <= _CLOSE * scale,
+            f"the gradient of phase {phase.name} from two micro-batches to be that of the batch (or `couples` to say what couples them)",
+            f"a difference of {apart / (scale or 1):.2g} of the largest gradient",
+        )
+
+
+# ---- checks
+
+
+@check("players are 'G' and 'D'; each phase has a name of its own and a player, and each player a phase in every round")
+def check_game_phases(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    game = make_game(entry, data, options)
+    expect(set(game.players) == {"G", "D"}, "players G and D", sorted(game.players))
+    expect(len(game.matches) > 0, "at least one match in game.matches", "none")
+    phases = game.phases()
+    names = [phase.name for phase in phases]
+    expect(len(set(names)) == len(names), "one name a phase", names)
+    for phase in phases:
+        expect(phase.player in game.players, f"a player of the game in phase {phase.name}", phase.player)
+        good = phase.every >= 1 and phase.repeat >= 1 and phase.start >= 0
+        expect(good, "every and repeat at least 1, start at least 0", phase)
+    main = {phase.player for phase in phases if phase.every == 1}
+    expect(main == {"G", "D"}, "a phase with every = 1 for each player", f"for {', '.join(sorted(main)) or 'none'}")
+
+
+@check("draw adds what G eats, from the generator it is given alone, and leaves the records as they are")
+def check_game_draw(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    game = make_game(entry, data, options)
+    n = 4 * group_of(entry, options)
+    batch = make_batch(data, n)
+    kept = {name: value.clone() for name, value in batch.items()}
+    state = torch.get_rng_state()
+    one, two, other = (game.draw(batch, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    expect(torch.equal(state, torch.get_rng_state()), "draws from the given generator", "torch's global random state moved")
+    expect("x" in one and len(one["x"]) == n, f"'x' [{n}, ...] in the batch", {name: list(value.shape) for name, value in one.items()})
+    expect(not differing(one, two), "the same from the same generator", f"{', '.join(differing(one, two))} differs")
+    changed = differing(kept, {name: one[name] for name in kept if name in one})
+    expect(not changed, "the batch's own records unchanged", f"{', '.join(changed)} changed")
+    if data.source is None:
+        expect(not torch.equal(one["x"], other["x"]), "other noise from another generator", "the same")
+
+
+@check("each phase moves its player's parameters and no other's, with finite terms")
+def check_game_moves_own_player(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    game = make_game(entry, data, options).train()
+    n = 4 * group_of(entry, options)
+    for phase in game.phases():
+        before = weights(game)
+        for i in range(2):
+            step(game, phase, completed(game, data, n, seed=i), nimg=i * n)
+        moved = who_moved(before, weights(game))
+        expect(moved == {phase.player}, f"phase {phase.name} to move {phase.player} alone", f"it moved {', '.join(sorted(moved)) or 'nobody'}")
+
+
+@check("micro-batches equal the batch, unless `couples` says what couples its samples")
+def check_game_micro_batches(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    if entry.component.couples:
+        raise Skip(f"it says what couples them: {entry.component.couples}")
+    expect_micro_batches_agree(make_game(entry, data, options), data, group_of(entry, options))
+
+
+@check("generate(G, batch) makes samples [N, *data.shape] of a drawn batch, and with a copy of G as well")
+def check_game_generate(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    game = make_game(entry, data, options).eval()
+    n = 4 * group_of(entry, options)
+    batch = completed(game, data, n)
+    twin = copy.deepcopy(game.players["G"])
+    with torch.no_grad():
+        made = game.generate(game.players["G"], batch)
+        expect(tuple(made.shape) == (n, *data.shape), f"samples {[n, *data.shape]}", list(made.shape))
+        expect(torch.equal(made, game.generate(twin, batch)), "the same from a copy of G", "other samples")
+        for p in twin.parameters():
+            p.zero_()
+        expect(not torch.equal(made, game.generate(twin, batch)), "samples of the network that it is given", "those of its own G")
+
+
+@check("a game is its own checkpoint: its state_dict, loaded into a new game, gives the same terms")
+def check_game_state_dict(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    n = 4 * group_of(entry, options)
+    game, other = make_game(entry, data, options).train(), make_game(entry, data, options, seed=1).train()
+    for i, phase in enumerate(game.phases()):
+        step(game, phase, completed(game, data, n, seed=i), nimg=i * n)
+    other.load_state_dict(copy.deepcopy(game.state_dict()))
+    expect_same_terms(game, other, data, n)
+
+
+def expect_same_terms(game: Game, other: Game, data: DataSpec, n: int, nimg: int = 10_000) -> None:
+    """Every phase's terms on one batch, bit for bit."""
+    batch = completed(game, data, n, seed=9)
+    for phase in game.phases():
+        found = []
+        for each in (game, other):
+            torch.manual_seed(4)
+            with learning(each, phase.player):
+                found.append({name: term.detach() for name, term in each.losses(phase, batch, nimg)})
+            each.stats.clear()
+        wrong = differing(*found)
+        seen = {name: [float(terms[name]) for terms in found if name in terms] for name in wrong}
+        expect(not wrong, f"the same terms in phase {phase.name}", seen)
+
+
+CHECKS = (
+    check_game_phases,
+    check_game_draw,
+    check_game_moves_own_player,
+    check_game_micro_batches,
+    check_game_generate,
+    check_game_state_dict,
+)

@@ -1,0 +1,132 @@
+"""Partners for a part under test: tiny networks and a loss that provide every capability, and games made with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, softplus
+
+from ganzoo.config import PlayerConfig, Settings
+from ganzoo.games.adversarial import Adversarial
+from ganzoo.games.match import Parts
+from ganzoo.interfaces import Batch, Condition, Game, Loss, Score
+from ganzoo.plugin import DataSpec
+from ganzoo.registry import Entry, get_registry
+from ganzoo.testing.cases import NO_OPTIONS, Options, build, group_of, make_batch, resolved
+from ganzoo.training.trainer import Trainer
+
+_WIDTH = 8
+_Z_DIM = 4
+_STYLES = 2
+
+
+class PartnerGenerator(nn.Module):
+    """Noise [N, z_dim], or a source image, to samples; with the contract of 'style'."""
+
+    mean_w: Tensor
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+        self.z_dim, self.classes, self.shape = _Z_DIM, len(data.classes), data.shape
+        eats = math.prod(data.source.shape) if data.source is not None else _Z_DIM
+        self.style = nn.Linear(eats + self.classes, _STYLES * _WIDTH)
+        self.out = nn.Linear(_STYLES * _WIDTH, math.prod(data.shape))
+        self.bounded = data.modality == "image"
+        self.register_buffer("mean_w", torch.zeros(_WIDTH))
+
+    def mapping(self, x: Tensor, condition: Condition) -> Tensor:
+        return self.style(_beside(x.flatten(1), condition, self.classes)).tanh().unflatten(1, (_STYLES, _WIDTH))
+
+    def synthesis(self, w: Tensor) -> Tensor:
+        out = self.out(w.flatten(1)).unflatten(1, self.shape)
+        return out.tanh() if self.bounded else out
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        return self.synthesis(self.mapping(x, condition))
+
+
+class PartnerDiscriminator(nn.Module):
+    """Samples to logits [N], smooth, without anything that couples a batch; with head, features and class logits."""
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+        self.labels = len(data.classes)
+        self.first = nn.Linear(math.prod(data.shape) + self.labels, _WIDTH)
+        self.head = nn.Linear(_WIDTH, 1)
+        self.sort = nn.Linear(math.prod(data.shape), self.labels) if self.labels else None
+
+    def forward(self, images: Tensor, condition: Condition) -> Score:
+        flat = images.flatten(1)
+        features = self.first(_beside(flat, condition, self.labels)).tanh()
+        classes = self.sort(flat) if self.sort is not None else None
+        return Score(self.head(features).squeeze(1), (features,), classes)
+
+
+class PartnerLoss(Loss):
+    """The logistic loss."""
+
+    def d(self, real: Score, fake: Score) -> Tensor:
+        return softplus(-real.logits) + softplus(fake.logits)
+
+    def g(self, fake: Score, real: Callable[[], Score]) -> Tensor:
+        return softplus(-fake.logits)
+
+
+def _beside(x: Tensor, condition: Condition, classes: int) -> Tensor:
+    return torch.cat([x, one_hot(condition["labels"], classes).to(x.dtype)], 1) if classes else x
+
+
+def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed: int = 0) -> Game:
+    """A game in which the part plays among partners; weights are a function of the seed."""
+    torch.manual_seed(seed)
+    kind = entry.kind
+
+    def mine(spec: DataSpec) -> Any:
+        return build(entry, spec, options)
+
+    parts = Parts(
+        make_gen=mine if kind == "generator" else PartnerGenerator,
+        make_disc=mine if kind == "discriminator" else PartnerDiscriminator,
+        make_loss=mine if kind == "loss" else PartnerLoss,
+        make_regs=[(entry.name, mine)] if kind == "regularizer" else [],
+        make_augment=mine if kind == "augmentation" else None,
+    )
+    if kind == "game":
+        game: Game = get_registry().load(entry)(data, parts, **resolved(entry, data, options))
+        return game
+    return Adversarial(data, parts)
+
+
+class Batches:
+    """Endless random batches of `data`, each a function of its position alone."""
+
+    def __init__(self, data: DataSpec, batch: int) -> None:
+        self.data, self.batch, self.position = data, batch, 0
+
+    def draw(self) -> Batch:
+        self.position += self.batch
+        return make_batch(self.data, self.batch, seed=self.position)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+def make_trainer(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed: int = 0) -> Trainer:
+    """A trainer on the CPU of a game with the part. Weights follow `seed`; the data and the noise of a round are always the same."""
+    batch = 4 * group_of(entry, options)
+    player = PlayerConfig(lr=1e-3, betas=(0.0, 0.99))
+    settings = Settings(batch=batch, kimg=batch, G=player, D=player)
+    return Trainer(make_game(entry, data, options, seed), Batches(data, batch), settings, torch.device("cpu"))
+
+
+def play(trainer: Trainer, rounds: int) -> None:
+    """So many rounds more."""
+    trainer.total = trainer.nimg + rounds * trainer.batch
+    trainer.train()
