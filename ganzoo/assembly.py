@@ -416,11 +416,19 @@ def _pass(plan: Plan, game: Any, n: int) -> tuple[tuple[int, ...], ...]:
     for match in game.matches:
         score = plan._guard(disc, lambda match=match: Play(match, "D", batch, 0).real_score, f"failed on a batch of {n}")
         logits += [tuple(head.logits.shape[1:]) for head in score.heads()]
-        play = Play(match, "G", batch, 0)
-        for name, reg in zip(match.names, match.regs, strict=True):
-            look_ahead = partial(reg.opponent, play.critic, play)
-            play.critic = plan._guard(plan.chosen[f"reg.{name}"], look_ahead, f"failed on a batch of {n}")
+        _look_ahead(Play(match, "G", batch, 0))
     return tuple(logits)
+
+
+def _look_ahead(play: Any) -> None:
+    """Let the regularizers make G's opponent, for the sake of what they refuse by a UsageError (an optimizer without a rule)."""
+    for reg in play.match.regs:
+        try:
+            play.critic = reg.opponent(play.critic, play)
+        except UsageError:
+            raise
+        except Exception:  # without memory no autocast, no second derivative of some layers: that is no misfit
+            return
 
 
 def describe(plan: Plan) -> list[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,15 @@ def command(
 
     chosen = _seeds(seeds) if seeds is not None else list(range(seed, seed + n))
     path = Path(out)
-    kind = "folder" if path.is_dir() or out.endswith("/") or not path.suffix else path.suffix.lower()
-    if kind not in ("folder", ".png", ".npz") or (kind == "folder" and path.exists() and not path.is_dir()):
+    suffix = "" if out.endswith(("/", os.sep)) or os.path.isdir(out) else path.suffix.lower()
+    if suffix not in ("", ".png", ".npz") or (not suffix and os.path.lexists(out) and not os.path.isdir(out)):
         raise UsageError(
             f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file"
         )
-    check_writable(path)
+    check_writable(path.parent if suffix else path)
     model = load(run, device=choose_device(device), at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
     samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()
-    _write(path, kind, samples, chosen, model.labels(chosen, label), model)
+    _write(path, suffix, samples, chosen, model.labels(chosen, label), model)
     click.echo(str(path))
 
 
@@ -63,7 +64,7 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _write(path: Path, kind: str, samples: Any, seeds: list[int], labels: list[int], model: Any) -> None:
+def _write(path: Path, suffix: str, samples: Any, seeds: list[int], labels: list[int], model: Any) -> None:
     import numpy as np
 
     from ganzoo.data import pictures
@@ -72,13 +73,13 @@ def _write(path: Path, kind: str, samples: Any, seeds: list[int], labels: list[i
     spec = model.data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == ".npz":
+        if suffix == ".npz":
             arrays = {"samples": pictures.to_uint8(samples) if spec.modality == "image" else samples, "seeds": np.array(seeds)}
             if labels:
                 arrays |= {"labels": np.array(labels), "classes": np.array(spec.classes)}
             with path.open("wb") as f:
                 np.savez_compressed(f, **arrays)
-        elif kind == ".png":
+        elif suffix == ".png":
             pictures.draw(samples, spec, path, columns=max(1, min(16, round(len(samples) ** 0.5))))
         else:
             path.mkdir(exist_ok=True)

@@ -135,7 +135,7 @@ class _Job:
                     skipped.append((index, record))
                     if len(skipped) * 100 > total:
                         some = self.named(skipped, 3)
-                        raise DataError(f"more than 1% of {total:,} records cannot be read, repair or remove them: {some}")
+                        raise DataError(f"more than 1% of {total:,} records cannot be read; repair or remove them: {some}")
                 else:
                     yield record
                 if self.progress is not None:

@@ -131,8 +131,14 @@ def check_discriminator_features(entry: Entry, data: DataSpec, options: Options 
     features = _score(network(images, condition)).features
     expect(isinstance(features, tuple) and bool(features), "a non-empty tuple", f"{type(features).__name__} of {len(features)}")
     for i, feature in enumerate(features):
-        expect(feature.dim() > 1 and len(feature) == len(images), f"feature {i} of shape [{len(images)}, ...]", list(feature.shape))
-        (gradient,) = torch.autograd.grad(feature.sum(), images, retain_graph=True, allow_unused=True) if feature.requires_grad else (None,)
+        expect(
+            feature.dim() > 1 and len(feature) == len(images), f"feature {i} of shape [{len(images)}, ...]", list(feature.shape)
+        )
+        (gradient,) = (
+            torch.autograd.grad(feature.sum(), images, retain_graph=True, allow_unused=True)
+            if feature.requires_grad
+            else (None,)
+        )
         expect(gradient is not None and bool(gradient.any()), f"a gradient from feature {i} to the images", "none")
 
 

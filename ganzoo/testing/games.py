@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +94,11 @@ def expect_micro_batches_agree(game: Game, data: DataSpec, group: int) -> None:
         whole, again, parts = results
         if differing(whole, again):
             raise Skip(f"phase {phase.name} draws at random, so that no two passes compare")
-        expect(whole.keys() == parts.keys(), f"the same parameters reached in phase {phase.name}", sorted(whole.keys() ^ parts.keys()))
+        expect(
+            whole.keys() == parts.keys(),
+            f"the same parameters reached in phase {phase.name}",
+            sorted(whole.keys() ^ parts.keys()),
+        )
         scale = max((float(g.abs().max()) for g in whole.values()), default=0.0)
         apart = max((float((whole[name] - parts[name]).abs().max()) for name in whole), default=0.0)
         expect(
@@ -133,7 +136,11 @@ def check_game_draw(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS)
     state = torch.get_rng_state()
     one, two, other = (game.draw(batch, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     expect(torch.equal(state, torch.get_rng_state()), "draws from the given generator", "torch's global random state moved")
-    expect("x" in one and len(one["x"]) == n, f"'x' [{n}, ...] in the batch", {name: list(value.shape) for name, value in one.items()})
+    expect(
+        "x" in one and len(one["x"]) == n,
+        f"'x' [{n}, ...] in the batch",
+        {name: list(value.shape) for name, value in one.items()},
+    )
     expect(not differing(one, two), "the same from the same generator", f"{', '.join(differing(one, two))} differs")
     changed = differing(kept, {name: one[name] for name in kept if name in one})
     expect(not changed, "the batch's own records unchanged", f"{', '.join(changed)} changed")
@@ -150,7 +157,11 @@ def check_game_moves_own_player(entry: Entry, data: DataSpec, options: Options =
         for i in range(2):
             step(game, phase, completed(game, data, n, seed=i), nimg=i * n)
         moved = who_moved(before, weights(game))
-        expect(moved == {phase.player}, f"phase {phase.name} to move {phase.player} alone", f"it moved {', '.join(sorted(moved)) or 'nobody'}")
+        expect(
+            moved == {phase.player},
+            f"phase {phase.name} to move {phase.player} alone",
+            f"it moved {', '.join(sorted(moved)) or 'nobody'}",
+        )
 
 
 @check("micro-batches equal the batch, unless `couples` says what couples its samples")
@@ -172,7 +183,9 @@ def check_game_generate(entry: Entry, data: DataSpec, options: Options = NO_OPTI
         expect(torch.equal(made, game.generate(twin, batch)), "the same from a copy of G", "other samples")
         for p in twin.parameters():
             p.zero_()
-        expect(not torch.equal(made, game.generate(twin, batch)), "samples of the network that it is given", "those of its own G")
+        expect(
+            not torch.equal(made, game.generate(twin, batch)), "samples of the network that it is given", "those of its own G"
+        )
 
 
 @check("a game is its own checkpoint: its state_dict, loaded into a new game, gives the same terms")

@@ -52,7 +52,9 @@ def check_generator_batch_sizes(entry: Entry, data: DataSpec, options: Options =
         whole = network(*inputs)
         for size in (1, 2, 3, 5):
             part = network(*networks.rows(inputs, 1, 1 + size))
-            networks.expect_same(whole[1 : 1 + size], part, f"the same samples in a batch of {size} as in one of 7", networks.ROUNDING)
+            networks.expect_same(
+                whole[1 : 1 + size], part, f"the same samples in a batch of {size} as in one of 7", networks.ROUNDING
+            )
 
 
 @check("eval mode is deterministic and touches no global random state; training draws from torch's alone")
@@ -129,10 +131,16 @@ def check_generator_style(entry: Entry, data: DataSpec, options: Options = NO_OP
         w = network.mapping(x, condition)
         expect(w.dim() == 3 and len(w) == len(x), "mapping(z, condition) of shape [N, L, W]", list(w.shape))
         made = network.synthesis(w)
-        networks.expect_same(network(x, condition), made, "synthesis(mapping(z, condition)) to be forward(z, condition)", networks.ROUNDING)
+        networks.expect_same(
+            network(x, condition), made, "synthesis(mapping(z, condition)) to be forward(z, condition)", networks.ROUNDING
+        )
         shapes = [w.shape[2:], (len(data.classes), w.shape[2])]
         mean = network.mean_w
-        expect(tuple(mean.shape) in [tuple(s) for s in shapes], f"mean_w of shape {' or '.join(str(list(s)) for s in shapes)}", list(mean.shape))
+        expect(
+            tuple(mean.shape) in [tuple(s) for s in shapes],
+            f"mean_w of shape {' or '.join(str(list(s)) for s in shapes)}",
+            list(mean.shape),
+        )
         saved = any(torch.equal(value, mean) for value in network.state_dict().values() if value.shape == mean.shape)
         expect(saved, "mean_w in the state_dict", "it is not there")
 

@@ -87,7 +87,9 @@ def check_loss_mean(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS)
         ("d", _d(loss, real, fake), _d(loss, *twice)),
         ("g", _g(loss, fake, real), _g(loss, twice[1], twice[0])),
     ):
-        expect(torch.allclose(once, doubled), f"{name} = {float(once):.6g} for the batch twice over too", f"{float(doubled):.6g}")
+        expect(
+            torch.allclose(once, doubled), f"{name} = {float(once):.6g} for the batch twice over too", f"{float(doubled):.6g}"
+        )
 
 
 @check("micro-batches equal the batch, unless `couples` says what couples its samples")
@@ -102,7 +104,9 @@ def check_loss_couples(entry: Entry, data: DataSpec, options: Options = NO_OPTIO
         ("g", _g(loss, fake, real), [_g(loss, fake[s], real[s]) for s in half]),
     ):
         mean = torch.stack(parts).mean()
-        expect(torch.allclose(whole, mean), f"the mean of {name} over two halves to be {float(whole):.6g}", f"{float(mean):.6g}")
+        expect(
+            torch.allclose(whole, mean), f"the mean of {name} over two halves to be {float(whole):.6g}", f"{float(mean):.6g}"
+        )
 
 
 @check("g calls real() only if it looks at the reals: each call is a pass of D")
@@ -128,7 +132,11 @@ def check_loss_level(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS
     moves = not torch.allclose(_d(loss, real, fake), _d(loss, real + 3, fake + 3))
     declared = "level" in entry.component.provides
     wanted = "provides='level' if and only if a constant added to all logits changes D's loss"
-    expect(moves == declared, wanted, f"it {'changes' if moves else 'does not change'}, and is {'' if declared else 'not '}declared")
+    expect(
+        moves == declared,
+        wanted,
+        f"it {'changes' if moves else 'does not change'}, and is {'' if declared else 'not '}declared",
+    )
 
 
 def _d(loss: Loss, real: Tensor, fake: Tensor, mean: bool = True) -> Tensor:

@@ -22,6 +22,7 @@ from ganzoo.training.trainer import Trainer
 _WIDTH = 8
 _Z_DIM = 4
 _STYLES = 2
+_BUDGET = 1000.0  # kimg: what fades over a training is still there after a few rounds
 
 
 class PartnerGenerator(nn.Module):
@@ -122,7 +123,7 @@ def make_trainer(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, se
     """A trainer on the CPU of a game with the part. Weights follow `seed`; the data and the noise of a round are always the same."""
     batch = 4 * group_of(entry, options)
     player = PlayerConfig(lr=1e-3, betas=(0.0, 0.99))
-    settings = Settings(batch=batch, kimg=batch, G=player, D=player)
+    settings = Settings(batch=batch, kimg=_BUDGET, G=player, D=player)
     return Trainer(make_game(entry, data, options, seed), Batches(data, batch), settings, torch.device("cpu"))
 
 
@@ -130,3 +131,12 @@ def play(trainer: Trainer, rounds: int) -> None:
     """So many rounds more."""
     trainer.total = trainer.nimg + rounds * trainer.batch
     trainer.train()
+
+
+def opened(trainer: Trainer) -> Game:
+    """Its game, with the parameters that it trains asking for gradients, to be played by hand."""
+    for player, optimizer in trainer.optimizers.items():
+        for name, p in trainer.game.players[player].named_parameters():
+            p.requires_grad_(name in optimizer.parameters)
+            p.grad = None
+    return trainer.game

@@ -14,7 +14,7 @@ from ganzoo.registry import Entry
 from ganzoo.testing.cases import NO_OPTIONS, Options, differing, group_of
 from ganzoo.testing.contracts import Skip, check, expect
 from ganzoo.testing.games import completed, expect_micro_batches_agree, expect_same_terms, learning, step, weights, who_moved
-from ganzoo.testing.partners import make_game, make_trainer, play
+from ganzoo.testing.partners import make_game, make_trainer, opened, play
 
 _ROUNDS = 3
 
@@ -26,7 +26,9 @@ def check_regularizer_declared(entry: Entry, data: DataSpec, options: Options = 
     expect(bool(reg.players) and reg.players <= {"G", "D"}, "players of G and D", reg.players)
     expect(isinstance(reg.every, int) and reg.every >= 1, "every, a whole number of rounds from 1", reg.every)
     expect(reg.input_grad <= {"real", "fake"}, "input_grad of 'real' and 'fake'", reg.input_grad)
-    overridden = [name for name, method in vars(Regularizer).items() if callable(method) and getattr(type(reg), name) is not method]
+    overridden = [
+        name for name, method in vars(Regularizer).items() if callable(method) and getattr(type(reg), name) is not method
+    ]
     mine = sorted(set(overridden) - {"__init__"})
     expect(bool(mine), "at least one method of Regularizer overridden", "none: it does nothing")
 
@@ -51,7 +53,9 @@ def check_regularizer_own_player(entry: Entry, data: DataSpec, options: Options 
         expect(not strays, f"no gradient for {other} in phase {phase.name}", f"at {', '.join(strays)}")
         step(game, phase, batch, 10_000)
         moved = who_moved(before, weights(game))
-        expect(moved <= {phase.player}, f"phase {phase.name} to move {phase.player} alone", f"it moved {', '.join(sorted(moved))}")
+        expect(
+            moved <= {phase.player}, f"phase {phase.name} to move {phase.player} alone", f"it moved {', '.join(sorted(moved))}"
+        )
 
 
 @check("a penalty is a scalar or [N], finite, and has a gradient for the player whose phase it joins")
@@ -78,7 +82,7 @@ def check_regularizer_penalty(entry: Entry, data: DataSpec, options: Options = N
 
 @check("`attach` is called once a match and is all that changes the networks' parameters: optimizers know those from then on")
 def check_regularizer_attaches_once(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
-    game = make_game(entry, data, options).train()
+    game = _warm(entry, data, options, rounds=0)
     before = _identities(game)
     n = _n(entry, options)
     for i in range(_ROUNDS):
@@ -90,11 +94,12 @@ def check_regularizer_attaches_once(entry: Entry, data: DataSpec, options: Optio
 
 @check("all that its next penalty or show depends on is in buffers: a new match with this one's state gives the same terms")
 def check_regularizer_state_dict(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
-    game, other = _warm(entry, data, options), make_game(entry, data, options, seed=1).train()
-    odd = [name for name, value in game.state_dict().items() if not isinstance(value, Tensor)]
+    trainer, other = make_trainer(entry, data, options), make_trainer(entry, data, options, seed=1)
+    play(trainer, _ROUNDS)
+    odd = [name for name, value in trainer.game.state_dict().items() if not isinstance(value, Tensor)]
     expect(not odd, "a state_dict of tensors only", f"{', '.join(odd)} is none")
-    other.load_state_dict(copy.deepcopy(game.state_dict()))
-    expect_same_terms(game, other, data, _n(entry, options))
+    other.restore(trainer.capture())
+    expect_same_terms(opened(trainer), opened(other), data, _n(entry, options))
 
 
 @check("copy.deepcopy of a match works after some steps, gives the same terms and shares nothing")
@@ -114,7 +119,7 @@ def check_regularizer_deepcopy(entry: Entry, data: DataSpec, options: Options = 
 def check_regularizer_couples(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     if entry.component.couples:
         raise Skip(f"it says what couples them: {entry.component.couples}")
-    expect_micro_batches_agree(make_game(entry, data, options), data, group_of(entry, options))
+    expect_micro_batches_agree(_warm(entry, data, options, rounds=0), data, group_of(entry, options))
 
 
 @check("it can be built, attached and shown to D on torch.device('meta'), where `--dry-run` rehearses")
@@ -146,16 +151,11 @@ def _regularizer(match: Match) -> Regularizer:
     return reg
 
 
-def _warm(entry: Entry, data: DataSpec, options: Options) -> Game:
+def _warm(entry: Entry, data: DataSpec, options: Options, rounds: int = _ROUNDS) -> Game:
     """A game after some rounds, so that state is no longer what it was at first."""
     trainer = make_trainer(entry, data, options)
-    play(trainer, _ROUNDS)
-    trainable = {player: set(optimizer.parameters) for player, optimizer in trainer.optimizers.items()}
-    for player, names in trainable.items():
-        for name, p in trainer.game.players[player].named_parameters():
-            p.requires_grad_(name in names)
-            p.grad = None
-    return trainer.game
+    play(trainer, rounds)
+    return opened(trainer)
 
 
 def _identities(game: Game) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 _TICKS = 3  # in a row, before anything is said
+_WELL = 10  # ticks in a row that end an episode
 
 
 class Health:
@@ -13,6 +14,7 @@ class Health:
 
     def __init__(self) -> None:
         self._streaks: dict[str, int] = {}
+        self._quiet: dict[str, int] = {}  # signs that were spoken of: healthy ticks until the next time
         self._grads: list[float] = []
         self._varied = False  # a new generator makes one picture, which is no collapse
 
@@ -21,9 +23,12 @@ class Health:
         self._varied = self._varied or progress > 0.25 or stats.get("diversity", 0) > 0.6
         signs = dict(self._signs(stats, classes))
         self._streaks = {sign: self._streaks.get(sign, 0) + 1 for sign in signs}
+        self._quiet = {sign: _WELL if sign in signs else left - 1 for sign, left in self._quiet.items() if left}
         if "G/grad" in stats:
             self._grads = [*self._grads[-199:], stats["G/grad"]]
-        return [words for sign, words in signs.items() if self._streaks[sign] == _TICKS]
+        new = [sign for sign, streak in self._streaks.items() if streak >= _TICKS and sign not in self._quiet]
+        self._quiet.update(dict.fromkeys(new, _WELL))
+        return [signs[sign] for sign in new]
 
     def _signs(self, stats: Mapping[str, float], classes: bool) -> Iterator[tuple[str, str]]:
         wins, grad, diversity = (stats.get(name) for name in ("D/wins", "G/grad", "diversity"))

@@ -111,7 +111,8 @@ class TestHealth:
         (words,) = self.said(*[{"D/wins": 1.0}] * 9)  # once an episode
         assert "D wins outright" in words
         assert "100.0%" in words
-        assert len(self.said(*[{"D/wins": 1.0}] * 4, {}, *[{"D/wins": 1.0}] * 4)) == 2
+        assert len(self.said(*[{"D/wins": 1.0}] * 4, {}, *[{"D/wins": 1.0}] * 4)) == 1
+        assert len(self.said(*[{"D/wins": 1.0}] * 4, *[{}] * 12, *[{"D/wins": 1.0}] * 4)) == 2
         assert self.said(*[{"D/wins": 1.0}] * 2, {}, {"D/wins": 1.0}) == []
 
     def test_the_gradient_of_g_vanishes(self) -> None:

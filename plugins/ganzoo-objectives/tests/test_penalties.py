@@ -211,18 +211,18 @@ def test_automatic_gamma(cls):
     assert cls.auto(DataSpec("image", (1, 32, 16)), 64)["gamma"] == pytest.approx(2e-4 * 512 / 64)
     assert cls.auto(DataSpec("signal", (2, 128)), 64)["gamma"] == pytest.approx(2e-4 * 128 / 64)
     assert cls.auto(DataSpec("points", (2,)), 64)["gamma"] == cls.auto(DataSpec("points", (2,)), 512)["gamma"] == 0.1
-    with pytest.raises(ValueError, match=rf"{cls.__name__.lower()}: gamma='auto'.*{cls.__name__}\.auto"):
+    with pytest.raises(ValueError, match=rf"gamma='auto'.*{cls.__name__}\.auto"):
         cls(DATA)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: R1(DATA, gamma=-1.0), "r1: gamma=-1.0"),
-        (lambda: R2(DATA, gamma=1.0, gamma_end=-1.0), "r2: .*gamma_end=-1.0"),
-        (lambda: R2(DATA, gamma=1.0, every=0), "r2: every=0"),
-        (lambda: GradientPenalty(DATA, weight=-1.0), "gradient-penalty: weight=-1.0"),
-        (lambda: GradientPenalty(DATA, every=0), "gradient-penalty: every=0"),
+        (lambda: R1(DATA, gamma=-1.0), "gamma=-1.0"),
+        (lambda: R2(DATA, gamma=1.0, gamma_end=-1.0), "gamma_end=-1.0"),
+        (lambda: R2(DATA, gamma=1.0, every=0), "every=0"),
+        (lambda: GradientPenalty(DATA, weight=-1.0), "weight=-1.0"),
+        (lambda: GradientPenalty(DATA, every=0), "every=0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make, message):

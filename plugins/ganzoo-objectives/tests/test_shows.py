@@ -136,11 +136,11 @@ def test_weights_are_clipped_after_ds_step_alone(c, build_match, fixed):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: WeightClip(DATA, c=0.0), "weight-clip: c=0.0"),
-        (lambda: InstanceNoise(DATA, sigma=-1.0), "instance-noise: sigma=-1.0"),
-        (lambda: InstanceNoise(DATA, until=0.0), "instance-noise: until=0.0"),
-        (lambda: InstanceNoise(DATA, until=2.0), "instance-noise: until=2.0"),
-        (lambda: Packing(DATA, m=1), "packing: m=1"),
+        (lambda: WeightClip(DATA, c=0.0), "c=0.0"),
+        (lambda: InstanceNoise(DATA, sigma=-1.0), "sigma=-1.0"),
+        (lambda: InstanceNoise(DATA, until=0.0), "until=0.0"),
+        (lambda: InstanceNoise(DATA, until=2.0), "until=2.0"),
+        (lambda: Packing(DATA, m=1), "m=1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make, message):

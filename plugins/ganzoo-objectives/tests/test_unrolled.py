@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.config import PlayerConfig
-from ganzoo.interfaces import Match, Phase
+from ganzoo.interfaces import Match, Phase, Play
 from ganzoo.plugin import DataSpec
 from ganzoo.training.optimizers import PlayerOptimizer
 from ganzoo_objectives.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
@@ -250,12 +250,24 @@ def test_spectral_norm_keeps_its_vectors(build_match, phase_loss, fixed):
     assert all(torch.equal(t, before[name]) for name, t in disc.state_dict().items())
 
 
+@pytest.mark.parametrize("second_order", [True, False])
+def test_shapes_without_data(second_order, build_match, fixed):
+    with torch.device("meta"):
+        gen, disc = fixed(torch.zeros(4, 1)), nn.Linear(1, 1)
+        disc.forward = lambda x, condition: nn.functional.linear(x, disc.weight, disc.bias).squeeze(1)
+        match = with_adam(build_match(gen, disc, Unrolled(DATA, second_order=second_order), loss=Minimax))
+        play = Play(match, "G", {"real": torch.zeros(4, 1), "x": torch.zeros(4, 1)}, 0)
+        score = match.regs[0].opponent(play.critic, play)(play.real, {})
+    assert score.logits.is_meta
+    assert score.logits.shape == (4,)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "unrolled: steps=0"),
-        ({"optimizer": "sgd"}, "unrolled: optimizer=sgd with lr=None: sgd needs an lr"),
-        ({"lr": 0.1}, "unrolled: optimizer=live with lr=0.1"),
+        ({"steps": 0}, "steps=0"),
+        ({"optimizer": "sgd"}, "optimizer=sgd with lr=None: sgd needs an lr"),
+        ({"lr": 0.1}, "optimizer=live with lr=0.1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

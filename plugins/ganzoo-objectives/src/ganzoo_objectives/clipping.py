@@ -15,7 +15,7 @@ class WeightClip(Regularizer):
     def __init__(self, data: DataSpec, *, c: float = 0.01) -> None:
         super().__init__(data)
         if c <= 0:
-            raise ValueError(f"weight-clip: c={c} must be positive")
+            raise ValueError(f"c={c} must be positive")
         self.c = c
 
     def after_step(self, player: str, match: Match) -> None:

@@ -29,7 +29,7 @@ class DiffAugment(Augment):
         super().__init__(data)
         for name, value in (("color", color), ("translation", translation), ("cutout", cutout)):
             if not 0 <= value <= 1:
-                raise ValueError(f"diffaugment: {name}={value} must lie in 0..1")
+                raise ValueError(f"{name}={value} must lie in 0..1")
         self.color, self.translation, self.cutout, self.fill = color, translation, cutout, fill
 
     def forward(self, images: Tensor) -> Tensor:

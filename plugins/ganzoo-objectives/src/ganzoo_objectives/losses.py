@@ -71,7 +71,7 @@ class LeastSquares(Loss):
     def __init__(self, data: DataSpec, *, real: float = 1.0, fake: float = 0.0, goal: float = 1.0) -> None:
         super().__init__(data)
         if real == fake:
-            raise ValueError(f"lsgan: D needs two targets to tell reals from fakes, got real={real} and fake={fake}")
+            raise ValueError(f"D needs two targets to tell reals from fakes, got real={real} and fake={fake}")
         self.real, self.fake, self.goal = real, fake, goal
 
     def d(self, real: Score, fake: Score) -> Tensor:

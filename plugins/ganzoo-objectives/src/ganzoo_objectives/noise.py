@@ -19,9 +19,9 @@ class InstanceNoise(Regularizer):
     def __init__(self, data: DataSpec, *, sigma: float = 0.1, until: float | None = 0.5) -> None:
         super().__init__(data)
         if sigma < 0:
-            raise ValueError(f"instance-noise: sigma={sigma} must not be negative")
+            raise ValueError(f"sigma={sigma} must not be negative")
         if until is not None and not 0 < until <= 1:
-            raise ValueError(f"instance-noise: until={until} must be a share of the budget, above 0 and at most 1, or none")
+            raise ValueError(f"until={until} must be a share of the budget, above 0 and at most 1, or none")
         self.sigma, self.until = sigma, until
 
     def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:

@@ -20,7 +20,7 @@ class Packing(Regularizer):
     def __init__(self, data: DataSpec, *, m: int = 2) -> None:
         super().__init__(data)
         if m < 2:
-            raise ValueError(f"packing: m={m} must be at least 2: a pack of one is no pack")
+            raise ValueError(f"m={m} must be at least 2: a pack of one is no pack")
         self.m = m
 
     def data(self, spec: DataSpec) -> DataSpec:

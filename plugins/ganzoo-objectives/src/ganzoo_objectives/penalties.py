@@ -39,14 +39,14 @@ class _ZeroCentred(Regularizer):
         self, data: DataSpec, *, gamma: float | Literal["auto"] = "auto", gamma_end: float | None = None, every: int = 1
     ) -> None:
         super().__init__(data)
-        cls = type(self).__name__
-        name = cls.lower()
         if gamma == "auto":
-            raise ValueError(f"{name}: gamma='auto' depends on the batch: take {cls}.auto(data, batch), or give a number")
+            raise ValueError(
+                f"gamma='auto' depends on the batch: take {type(self).__name__}.auto(data, batch), or give a number"
+            )
         if gamma < 0 or (gamma_end is not None and gamma_end < 0):
-            raise ValueError(f"{name}: gamma={gamma}, gamma_end={gamma_end}: a penalty cannot be negative")
+            raise ValueError(f"gamma={gamma}, gamma_end={gamma_end}: a penalty cannot be negative")
         if every < 1:
-            raise ValueError(f"{name}: every={every} must be at least 1 round")
+            raise ValueError(f"every={every} must be at least 1 round")
         self.gamma, self.gamma_end, self.every = gamma, gamma_end, every
 
     @classmethod
@@ -97,9 +97,9 @@ class GradientPenalty(Regularizer):
     def __init__(self, data: DataSpec, *, weight: float = 10.0, one_sided: bool = False, every: int = 1) -> None:
         super().__init__(data)
         if weight < 0:
-            raise ValueError(f"gradient-penalty: weight={weight} must not be negative")
+            raise ValueError(f"weight={weight} must not be negative")
         if every < 1:
-            raise ValueError(f"gradient-penalty: every={every} must be at least 1 round")
+            raise ValueError(f"every={every} must be at least 1 round")
         self.weight, self.one_sided, self.every = weight, one_sided, every
 
     def forward(self, play: Play) -> Tensor:

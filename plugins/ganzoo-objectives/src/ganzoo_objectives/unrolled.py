@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -35,14 +36,15 @@ class Unrolled(Regularizer):
     ) -> None:
         super().__init__(data)
         if steps < 1:
-            raise ValueError(f"unrolled: steps={steps} must be at least 1; leave unrolled out for none")
+            raise ValueError(f"steps={steps} must be at least 1; leave unrolled out for none")
         if (optimizer == "sgd") != (lr is not None):
-            raise ValueError(f"unrolled: optimizer={optimizer} with lr={lr}: sgd needs an lr, live takes D's own")
+            raise ValueError(f"optimizer={optimizer} with lr={lr}: sgd needs an lr, live takes D's own")
         self.steps, self.second_order, self.lr = steps, second_order, lr
 
     def opponent(self, critic: Critic, play: Play) -> Critic:
-        fake = play.fake  # made here, in the precision of the phase; kept by the play
-        with torch.autocast(fake.device.type, enabled=False):
+        device = play.fake.device.type  # G's pass comes first, in the precision of the phase; the play keeps it
+        known = torch.amp.is_autocast_available(device)  # not on the meta device
+        with torch.autocast(device, enabled=False) if known else nullcontext():
             params = {name: p.detach().requires_grad_() for name, p in play.d_params().items()}
             state = None
             for _ in range(self.steps):

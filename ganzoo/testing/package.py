@@ -1,0 +1,213 @@
+"""Checks of a distribution, `check_package_...(distribution)`, and of what one of its components declares, `check_component_...(entry)`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from typing import Any
+
+from torch import nn
+
+from ganzoo.config import layer_from_dict
+from ganzoo.errors import GanzooError
+from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Game, Loss, Regularizer
+from ganzoo.options import coerce, options_of
+from ganzoo.plugin import API
+from ganzoo.registry import GROUP, Entry, canonical, discover, get_registry
+from ganzoo.testing.cases import build, suitable_data
+from ganzoo.testing.contracts import Skip, check, expect
+
+_BASES: dict[str, type] = {
+    "generator": nn.Module,
+    "discriminator": nn.Module,
+    "loss": Loss,
+    "regularizer": Regularizer,
+    "augmentation": Augment,
+    "game": Game,
+    "dataset": Dataset,
+}
+_GIVEN = {"game": ["data", "parts"], "dataset": []}  # what a target is built from beside its options; else the data
+
+# Imports the entry modules, then every target, in a process of its own, and notes what each of the two changed.
+_PROBE = """
+import contextlib, io, json, logging, os, signal, sys, threading, warnings
+from importlib import import_module
+
+def state():
+    found = {
+        "files in the working directory": sorted(os.listdir()),
+        "environment variables": dict(os.environ),
+        "sys.path": list(sys.path),
+        "threads": threading.active_count(),
+        "signal handlers": [str(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)],
+        "log handlers": len(logging.getLogger().handlers),
+        "warning filters": [str(f) for f in warnings.filters],
+        "the working directory": os.getcwd(),
+    }
+    if "torch" in sys.modules:
+        import torch
+        found["torch's default dtype"] = str(torch.get_default_dtype())
+        found["torch's default device"] = str(torch.get_default_device())
+        found["torch's random state"] = torch.initial_seed()
+        found["torch's threads"] = torch.get_num_threads()
+        found["torch's gradient mode"] = torch.is_grad_enabled()
+    return found
+
+def note(stage, work):
+    before = state()
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        result = work()
+    after = state()
+    changes = [name for name in before if before[name] != after[name]]
+    report[stage] = changes + (["the terminal: " + out.getvalue().strip()[:80]] if out.getvalue() else [])
+    return result
+
+def load_entries():
+    found = []
+    for name in modules:
+        module = import_module(name.partition(":")[0])
+        found += getattr(module, "ganzoo_components", list)()
+        report["api"].append(getattr(module, "ganzoo_api", None))
+    return found
+
+modules, report = json.loads(sys.argv[1]), {"api": []}
+import ganzoo.plugin
+components = note("entry", load_entries)
+report["heavy"] = sorted({"torch", "timm", "numpy"} & set(sys.modules))
+if any(c.kind != "recipe" for c in components):
+    import numpy, torch, ganzoo.interfaces, ganzoo.games.match, PIL.Image
+note("targets", lambda: [import_module(c.target.partition(":")[0]) for c in components if c.kind != "recipe"])
+print(json.dumps(report))
+"""
+
+
+@check("the distribution loads without a problem: hooks, kinds and names are right, no name clashes with another's")
+def check_package_loads(distribution: str) -> None:
+    problems = [p.message for p in discover().problems if canonical(p.distribution) == canonical(distribution)]
+    expect(not problems, "no problem", "; ".join(problems))
+    offered = [e for e in get_registry().entries if canonical(e.dist) == canonical(distribution)]
+    expect(bool(offered) or _entry_modules(distribution) == [], "components from ganzoo_components", "none")
+
+
+@check("the entry module imports without torch, timm and numpy, which would slow every command")
+def check_package_imports_light(distribution: str) -> None:
+    heavy = _report(distribution)["heavy"]
+    expect(not heavy, "an entry module that imports ganzoo.plugin and little else", f"{', '.join(heavy)} imported with it")
+
+
+@check("importing has no side effects: nothing is printed, written, started or set, by the entry module or by a target's")
+def check_package_imports_quietly(distribution: str) -> None:
+    report = _report(distribution)
+    for stage, what in (("entry", "its entry module is"), ("targets", "its targets' modules are")):
+        expect(not report[stage], f"nothing changed when {what} imported", f"changes in {', '.join(report[stage])}")
+
+
+@check("licence, version and plugin API are stated")
+def check_package_states(distribution: str) -> None:
+    about = metadata.metadata(distribution)
+    licences = [about.get("License-Expression"), about.get("License")]
+    licences += [line for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
+    expect(any(licences), 'a licence in pyproject.toml, as license = "MIT"', "none")
+    expect(bool(about.get("Version")), "a version", about.get("Version"))
+    apis = _report(distribution)["api"]
+    expect(all(isinstance(api, int) for api in apis), f"ganzoo_api = {API} in the entry module", apis)
+
+
+@check(
+    "a summary of one line; capabilities of the table in ganzoo.interfaces; `recommends` and `min_group` that mean something"
+)
+def check_component_declared(entry: Entry) -> None:
+    component = entry.component
+    expect(
+        bool(component.summary.strip()) and "\n" not in component.summary, "a summary of one line", component.summary or "none"
+    )
+    strange = sorted((component.provides | component.needs) - CAPABILITIES.keys())
+    expect(not strange, f"capabilities of {', '.join(CAPABILITIES)}", ", ".join(strange))
+    layer_from_dict(component.recommends, f"recommended by {entry}", soft=True)
+    if isinstance(component.min_group, str):
+        options = options_of(get_registry().load(entry))
+        expect(component.min_group in options, "min_group, a number or the name of an option", component.min_group)
+    else:
+        expect(component.min_group >= 1, "min_group from 1", component.min_group)
+
+
+@check(
+    "the target imports and is of its kind: built as target(data, **options), a data set as target(**options); a recipe is a table"
+)
+def check_component_target(entry: Entry) -> None:
+    registry = get_registry()
+    target = registry.load(entry)
+    if entry.kind == "recipe":
+        layer = layer_from_dict(target, f"{entry}")
+        for key, spec in layer.parts.items():
+            expect(spec is None or bool(spec.name), f"a name for {key}", spec)
+        return
+    base = _BASES.get(entry.kind)
+    if base is None:
+        raise Skip(f"the contract of a {entry.kind} is not checked here")
+    _expect_signature(entry, target)
+    if isinstance(target, type):
+        expect(issubclass(target, base), f"a subclass of {base.__module__}.{base.__qualname__}", target.__qualname__)
+    elif entry.kind not in ("game", "dataset"):
+        part = build(entry, suitable_data(entry.component)[0])
+        expect(isinstance(part, base), f"a {base.__module__}.{base.__qualname__}", type(part).__name__)
+
+
+def _expect_signature(entry: Entry, target: Any) -> None:
+    parameters = list(inspect.signature(target).parameters.values())
+    given = _GIVEN.get(entry.kind, ["data"])
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    wanted = f"{', '.join(given) or 'nothing'} before the keyword-only options"
+    expect(len(positional) == len(given), wanted, ", ".join(positional) or "nothing")
+
+
+@check("every option has an annotation, a default that fits it, and a meaning in the docstring's section 'Options:'")
+def check_component_options(entry: Entry) -> None:
+    if entry.kind == "recipe":
+        raise Skip("a recipe has no options")
+    options = options_of(get_registry().load(entry))  # raises where an annotation is missing
+    silent = [name for name, option in options.items() if not option.meaning]
+    expect(not silent, "a line '    name: meaning' for each option", f"none for {', '.join(silent)}")
+    for name, option in options.items():
+        if option.required:
+            continue
+        try:
+            coerce(option.default, option.annotation, name)
+        except GanzooError as err:
+            expect(False, f"a default of {name} that fits its annotation", err)
+
+
+def _entry_modules(distribution: str) -> list[str]:
+    return sorted({point.value for point in metadata.distribution(distribution).entry_points.select(group=GROUP)})
+
+
+@functools.cache
+def _report(distribution: str) -> dict[str, Any]:
+    """What importing the distribution does, as a process of its own tells; one a distribution, for torch takes seconds."""
+    modules = _entry_modules(distribution)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", _PROBE, json.dumps(modules)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    expect(done.returncode == 0, "modules that import", (done.stderr.strip().splitlines() or ["nothing"])[-1])
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+PACKAGE_CHECKS = (
+    check_package_loads,
+    check_package_imports_light,
+    check_package_imports_quietly,
+    check_package_states,
+)
+COMPONENT_CHECKS = (
+    check_component_declared,
+    check_component_target,
+    check_component_options,
+)
