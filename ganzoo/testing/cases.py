@@ -122,6 +122,7 @@ def far_apart(one: Tensor, other: Tensor) -> float:
     """The largest difference, as a share of the largest value; infinite where the shapes differ or a value is not finite."""
     if one.shape != other.shape or not (one.isfinite().all() and other.isfinite().all()):
         return math.inf
+    one, other = one.detach(), other.detach()
     scale = max(float(one.abs().max()), float(other.abs().max()), 1e-30) if one.numel() else 1.0
     return float((one - other).abs().max()) / scale if one.numel() else 0.0
 

@@ -1,4 +1,4 @@
-"""Checks of games: `check_...(entry, data, options)`, played with the tiny networks of `partners`. `data` must suit the game."""
+"""Checks of games: `check_...(entry, data, options)`, played with the tiny networks of `partners` on data that suit the game."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def gradients(game: Game, phase: Phase, batches: Sequence[Batch], nimg: int = 0)
         for batch in batches:
             for name, term in game.losses(phase, batch, nimg):
                 expect(term.dim() == 0, f"scalar terms in phase {phase.name}", f"{name} of shape {list(term.shape)}")
-                expect(bool(term.isfinite()), f"finite terms in phase {phase.name}", f"{name} = {float(term)}")
+                expect(bool(term.isfinite()), f"finite terms in phase {phase.name}", f"{name} = {float(term.detach())}")
                 if term.requires_grad:
                     (term * (len(batch["real"]) / whole)).backward()
             game.stats.clear()
@@ -103,7 +103,7 @@ def expect_micro_batches_agree(game: Game, data: DataSpec, group: int) -> None:
         apart = max((float((whole[name] - parts[name]).abs().max()) for name in whole), default=0.0)
         expect(
             apart <= _CLOSE * scale,
-            f"the gradient of phase {phase.name} from two micro-batches to be that of the batch (or `couples` to say what couples them)",
+            f"the gradient of phase {phase.name} from two micro-batches to be that of the batch, unless `couples` says",
             f"a difference of {apart / (scale or 1):.2g} of the largest gradient",
         )
 

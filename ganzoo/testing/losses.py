@@ -58,7 +58,11 @@ def check_loss_finite(entry: Entry, data: DataSpec, options: Options = NO_OPTION
             for name, value in (("d", _d(loss, real, fake)), ("g", _g(loss, fake, real))):
                 gradients = torch.autograd.grad(value, [real, fake], allow_unused=True)
                 fine = all(t is None or bool(t.isfinite().all()) for t in (value, *gradients))
-                expect(fine, f"a finite {name} and gradient at real {r:g}, fake {f:g}", f"{float(value)}, {_first(gradients)}")
+                expect(
+                    fine,
+                    f"a finite {name} and gradient at real {r:g}, fake {f:g}",
+                    f"{float(value.detach())}, {_first(gradients)}",
+                )
 
 
 @check("D's step raises the logits of reals and lowers those of fakes, where it cannot tell them apart yet")

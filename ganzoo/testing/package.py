@@ -1,4 +1,4 @@
-"""Checks of a distribution, `check_package_...(distribution)`, and of what one of its components declares, `check_component_...(entry)`."""
+"""Checks of a distribution, `check_package_...(distribution)`, and of what a component declares, `check_component_...(entry)`."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ def check_component_declared(entry: Entry) -> None:
         expect(component.min_group >= 1, "min_group from 1", component.min_group)
 
 
-@check(
-    "the target imports and is of its kind: built as target(data, **options), a data set as target(**options); a recipe is a table"
-)
+@check("the target imports and is of its kind: built as target(data, **options), a data set as target(**options)")
 def check_component_target(entry: Entry) -> None:
     registry = get_registry()
     target = registry.load(entry)

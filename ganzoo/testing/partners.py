@@ -120,7 +120,7 @@ class Batches:
 
 
 def make_trainer(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed: int = 0) -> Trainer:
-    """A trainer on the CPU of a game with the part. Weights follow `seed`; the data and the noise of a round are always the same."""
+    """A trainer on the CPU of a game with the part. Weights follow `seed`; a round's data and noise are always the same."""
     batch = 4 * group_of(entry, options)
     player = PlayerConfig(lr=1e-3, betas=(0.0, 0.99))
     settings = Settings(batch=batch, kimg=_BUDGET, G=player, D=player)

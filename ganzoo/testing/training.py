@@ -8,8 +8,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import torch
-
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
 from ganzoo.runs import Run
