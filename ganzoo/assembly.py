@@ -412,16 +412,27 @@ def _pass(plan: Plan, game: Any, n: int) -> tuple[tuple[int, ...], ...]:
         raise PluginError(
             f"{gen} of {gen.entry.dist} made {made} from a batch of {n}, but {plan.chosen['data']} holds {wanted}"
         )
-    logits: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
     for match in game.matches:
-        score = plan._guard(disc, lambda match=match: Play(match, "D", batch, 0).real_score, f"failed on a batch of {n}")
-        logits += [tuple(head.logits.shape[1:]) for head in score.heads()]
+        shown: list[int] = []  # samples, or packs of them
+        with match.disc.register_forward_pre_hook(lambda module, args, shown=shown: shown.append(len(args[0]))):
+            said = plan._guard(disc, partial(_logits, Play(match, "D", batch, 0)), f"failed on a batch of {n}")
+        for shape in said:
+            if shape[:1] != (shown[0],):
+                raise PluginError(
+                    f"{disc} of {disc.entry.dist} gave logits {list(shape)} for {shown[0]} inputs: {shown[0]} must be first"
+                )
+        shapes += [shape[1:] for shape in said]
         _look_ahead(Play(match, "G", batch, 0))
-    return tuple(logits)
+    return tuple(shapes)
+
+
+def _logits(play: Any) -> list[tuple[int, ...]]:
+    return [tuple(head.logits.shape) for head in play.real_score.heads()]
 
 
 def _look_ahead(play: Any) -> None:
-    """Let the regularizers make G's opponent, for the sake of what they refuse by a UsageError (an optimizer without a rule)."""
+    """Let the regularizers make G's opponent, for the sake of what they refuse by a UsageError (D's optimizer has no rule)."""
     for reg in play.match.regs:
         try:
             play.critic = reg.opponent(play.critic, play)

@@ -89,7 +89,11 @@ class Run:
         except OSError as err:
             raise RunError(f"--out {path} could not be made: {err.strerror}; choose another") from None
         run.lock()
-        run.write_config(table)
+        try:
+            run.write_config(table)
+        except BaseException:
+            run.unlock()
+            raise
         return run
 
     @classmethod

@@ -184,7 +184,7 @@ def test_a_data_set_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     registry = get_registry()
     assert data_spec("emoji", registry).name == "emoji"  # a data set's name wins
     assert data_spec("./emoji", registry).name == "folder"
-    assert data_spec("mine", registry).options == {"path": "mine"}
+    assert data_spec("mine", registry).options == {"path": str(Path("mine").absolute())}  # found from anywhere
     assert data_spec("ganzoo-emoji/emoji:res=16", registry).name == "ganzoo-emoji/emoji"
     assert data_spec(f"folder:path={tmp_path}/mine", registry).name == "folder"
     with pytest.raises(UsageError, match=r"Did you mean 'emoji'.*Nor is there a file or folder 'emjoi' here"):

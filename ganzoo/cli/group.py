@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import itertools
@@ -102,7 +103,8 @@ def _report(err: Exception, trace: bool) -> int:
         ctx = getattr(err, "ctx", None)
         code, message = err.exit_code, err.format_message()
         hint = f" (see '{ctx.command_path} --help')" if ctx is not None else ""
-    print(f"ganzoo: {' '.join(message.split())}{'' if trace else hint}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
+        print(f"ganzoo: {' '.join(message.split())}{'' if trace else hint}", file=sys.stderr)
     return code
 
 

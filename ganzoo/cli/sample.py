@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def _write(path: Path, suffix: str, samples: Any, seeds: list[int], labels: list
 
     from ganzoo.data import pictures
     from ganzoo.errors import GanzooError
+    from ganzoo.runs import write_atomically
 
     spec = model.data
     try:
@@ -77,8 +79,9 @@ def _write(path: Path, suffix: str, samples: Any, seeds: list[int], labels: list
             arrays = {"samples": pictures.to_uint8(samples) if spec.modality == "image" else samples, "seeds": np.array(seeds)}
             if labels:
                 arrays |= {"labels": np.array(labels), "classes": np.array(spec.classes)}
-            with path.open("wb") as f:
-                np.savez_compressed(f, **arrays)
+            whole = io.BytesIO()
+            np.savez_compressed(whole, **arrays)
+            write_atomically(path, whole.getvalue())
         elif suffix == ".png":
             pictures.draw(samples, spec, path, columns=max(1, min(16, round(len(samples) ** 0.5))))
         else:

@@ -207,7 +207,7 @@ def open_path(path: str) -> tuple[str, dict[str, object]]:
     if kind is None:
         hint = f"; for this image give its folder, {found.parent}" if found.suffix.lower() in extensions() else ""
         raise UsageError(f"{path} is no data: {_ALLOWED}{hint}")
-    return kind, {"path": path}
+    return kind, {"path": str(found.absolute())}  # a run goes on from any directory
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -48,7 +48,7 @@ def save(picture: Image.Image, path: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}; free some space or write elsewhere") from error
 
 
 def to_uint8(images: Array) -> Array:

@@ -56,7 +56,8 @@ class ZipReader:
         if member.file_size > _LARGEST:
             raise ValueError(f"larger than {_LARGEST >> 30} GiB")
         asked = copy.copy(member)
-        asked.file_size += 2  # the standard reader stops at the declared size, and checks the CRC of what came so far there
+        # The standard reader stops at the declared size, and checks the CRC of what came so far there; its chunks are 4 KiB.
+        asked.file_size += 1 << 16
         try:
             with self._handle().open(asked) as stream:
                 data = stream.read(member.file_size + 1)  # one byte more shows whether anything follows

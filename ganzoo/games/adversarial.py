@@ -8,9 +8,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ganzoo.errors import PluginError
 from ganzoo.games.match import Parts, condition_of
 from ganzoo.interfaces import Batch, Game, Phase
 from ganzoo.plugin import DataSpec
+
+
+def _noise_width(gen: nn.Module) -> int:
+    width = getattr(gen, "z_dim", None)
+    if not isinstance(width, int):
+        where = f"{type(gen).__module__}.{type(gen).__qualname__}"
+        raise PluginError(f"the generator {where} has no z_dim, the width of the noise that it takes: z_dim is {width!r}")
+    return width
 
 
 class Adversarial(Game):
@@ -32,7 +41,7 @@ class Adversarial(Game):
         self.prior, self.d_warmup = prior, d_warmup
         gen = parts.generator(data)
         match = parts.match(gen, data)
-        self.z_dim = 0 if data.source is not None else int(gen.z_dim)
+        self.z_dim = 0 if data.source is not None else _noise_width(gen)
         self.players.update({"G": gen, "D": match.disc})
         self.matches.append(match)
 

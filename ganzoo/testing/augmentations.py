@@ -15,6 +15,7 @@ from ganzoo.testing.cases import NO_OPTIONS, Options, build, far_apart, make_bat
 from ganzoo.testing.contracts import Skip, check, expect
 
 _N = 8
+_STEP = 1e-6  # of the finite difference, in float64
 
 
 @check("forward(images) returns as many images of the same shape and dtype, finite; the ones it was given stay as they are")
@@ -33,17 +34,34 @@ def check_augmentation_shape(entry: Entry, data: DataSpec, options: Options = NO
 
 @check("G learns through it, and penalties differentiate through it twice")
 def check_augmentation_differentiable(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
-    augment = build(entry, data, options)
-    images = make_batch(data, _N)["real"].requires_grad_()
-    out = augment(images)
-    expect(out.requires_grad, "a graph from the images to what comes out", "none")
-    (gradient,) = torch.autograd.grad(out.square().sum(), images, create_graph=True, allow_unused=True)
-    reached = gradient is not None and bool(gradient.flatten(1).any(1).all())
-    expect(reached, "a gradient at every image", "none" if gradient is None else "zero at some")
+    augment = build(entry, data, options).double()
+    images = make_batch(data, _N)["real"].double()
+    gradient = _gradient(augment, images.requires_grad_())
+    expect(bool(gradient.flatten(1).any(1).all()), "a gradient at every image", "zero at some")
     expect(bool(gradient.isfinite().all()), "finite gradients", "NaN or infinity")
     expect(gradient.requires_grad, "a gradient that can be differentiated again", "one without a graph")
     (second,) = torch.autograd.grad(gradient.square().sum(), images)
-    expect(bool(second.isfinite().all()) and bool(second.any()), "finite second derivatives", "NaN, infinity or none")
+    expect(bool(second.isfinite().all()), "finite second derivatives", "NaN or infinity")
+    direction = torch.randn_like(second)
+    slope = float((second * direction).sum())
+    one, other = (_penalty(augment, images.detach() + sign * _STEP * direction) for sign in (1, -1))
+    measured = (one - other) / (2 * _STEP)
+    right = abs(slope - measured) <= 1e-4 * max(abs(slope), abs(measured), 1e-9)
+    expect(right, f"the second derivative that finite differences give, {measured:.6g}", f"{slope:.6g} by backward")
+
+
+def _gradient(augment: Augment, images: Tensor) -> Tensor:
+    """Of the squared images that come out, from one random state: a map with a graph."""
+    torch.manual_seed(3)
+    out = augment(images)
+    expect(out.requires_grad, "a graph from the images to what comes out", "none")
+    (gradient,) = torch.autograd.grad(out.square().sum(), images, create_graph=True, allow_unused=True)
+    expect(gradient is not None, "a gradient at every image", "none")
+    return gradient
+
+
+def _penalty(augment: Augment, images: Tensor) -> float:
+    return float(_gradient(augment, images.requires_grad_()).detach().square().sum())
 
 
 @check("the i-th image that comes out is the i-th that went in, whatever the others are: labels stay right")

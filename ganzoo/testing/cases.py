@@ -33,16 +33,21 @@ _SIDES = (8, 32, 128, 512)
 
 
 def suitable_data(component: Component) -> list[DataSpec]:
-    """Small data that the component declares to fit: each modality that is known here, grey, not square, and with classes."""
+    """Small data that the component declares to fit: each modality that is known here, grey, not square, and with classes.
+
+    The most telling come first.
+    """
     source = "translate" in component.provides | component.needs
     plain = [spec for spec in _plain_data(component) if not component.modality or spec.modality in component.modality]
     if source:
         plain = [spec.replace(source=spec) for spec in plain if spec.modality == "image"]
-    first = {spec.modality: spec for spec in reversed(plain)}
-    labelled = [spec.replace(classes=CLASSES) for spec in first.values()]
+    first = [spec for i, spec in enumerate(plain) if spec.modality not in {before.modality for before in plain[:i]}]
+    labelled = [spec.replace(classes=CLASSES) for spec in first]
     if component.labels == "refused":
         return plain
-    return labelled if component.labels == "required" or "classes" in component.needs else plain + labelled
+    if component.labels == "required" or "classes" in component.needs:
+        return labelled
+    return [*plain[:1], *labelled[:1], *plain[1:], *labelled[1:]]
 
 
 def _plain_data(component: Component) -> list[DataSpec]:

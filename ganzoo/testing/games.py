@@ -1,4 +1,4 @@
-"""Checks of games: `check_...(entry, data, options)`, played with the tiny networks of `partners` on data that suit the game."""
+"""Checks of games: `check_...(entry, data, options)`, played with the tiny networks of `partners` on data that suit them."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def gradients(game: Game, phase: Phase, batches: Sequence[Batch], nimg: int = 0)
 
 def step(game: Game, phase: Phase, batch: Batch, nimg: int = 0) -> None:
     """One step of plain gradient descent in this phase."""
-    found = gradients(game, phase, [batch], nimg)
     parameters = dict(game.players[phase.player].named_parameters())
+    found = gradients(game, phase, [batch], nimg)
     with torch.no_grad():
         for name, gradient in found.items():
             parameters[name].sub_(_LR * gradient)

@@ -39,12 +39,12 @@ def check_loss_pure(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS)
     kept = real.clone(), fake.clone()
     random = torch.get_rng_state()
     first = _d(loss, real, fake), _g(loss, fake, real)
+    expect(torch.equal(real, kept[0]) and torch.equal(fake, kept[1]), "the logits unchanged", "they were changed in place")
     _d(loss, real + 5, fake - 5), _g(loss, fake + 5, real - 5)
     again = _d(loss, real, fake), _g(loss, fake, real)
     for name, one, other in zip("dg", first, again, strict=True):
         expect(torch.equal(one, other), f"the same {name} for the same scores", f"{float(one):.6g}, then {float(other):.6g}")
     expect(torch.equal(random, torch.get_rng_state()), "no random draw", "torch's random state moved")
-    expect(torch.equal(real, kept[0]) and torch.equal(fake, kept[1]), "the logits unchanged", "they were changed in place")
     moved = [name for name, value in loss.state_dict().items() if not torch.equal(value, state[name])]
     expect(not moved, "no state that moves", f"{', '.join(moved)} moved")
 

@@ -1,4 +1,4 @@
-"""Checks of a distribution, `check_package_...(distribution)`, and of what a component declares, `check_component_...(entry)`."""
+"""Checks of a distribution, `check_package_...(distribution)`, and of a component as declared, `check_component_...(entry)`."""
 
 from __future__ import annotations
 

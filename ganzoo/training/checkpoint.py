@@ -162,6 +162,15 @@ def newest(run: Run, warn: Callable[[str], None], name: str | None = None) -> Ch
     return None
 
 
+def set_aside(run: Run, nimg: int) -> None:
+    """Rename the checkpoints after `nimg`, all damaged, to NAME.damaged: they must not pass for this run's newest, or outlive it."""
+    for path in run.checkpoints():
+        if (images_at(path.name) or 0) > nimg:
+            aside = path.with_name(f"{path.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+
+
 def capture_random() -> dict[str, Tensor]:
     """The state of every generator that layers draw from."""
     out = {"cpu": torch.get_rng_state()}

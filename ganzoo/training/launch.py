@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import threading
@@ -67,19 +68,14 @@ class Session:
         """Train to the end. Returns "done" or "stopped"; raises GanzooError where it fails, after telling the observers."""
         trainer = self.trainer
         try:
-            if trainer.nimg < trainer.total:
-                self.display.say(self._estimate())
-            self.writer.start(trainer, self.run.config())
-            with stoppable(trainer, self.display.say), self.display.watch(trainer):
-                return trainer.train()
-        except BaseException as err:
+            with _short_of_memory(self.plan, trainer.device):
+                if trainer.nimg < trainer.total:
+                    self.display.say(self._estimate())
+                self.writer.start(trainer, self.run.config())
+                with stoppable(trainer, self.display.say), self.display.watch(trainer):
+                    return trainer.train()
+        except BaseException:
             self.writer.failed(trainer.nimg)
-            if is_out_of_memory(err):
-                smaller = max(1, trainer.micro_batch // 2)
-                raise GanzooError(
-                    f"out of memory on {trainer.device} with --micro-batch {trainer.micro_batch}: try --micro-batch {smaller}, "
-                    f"a smaller --batch or --res, or --precision bf16"
-                ) from err
             raise
         finally:
             self.run.unlock()
@@ -109,7 +105,8 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     with torch.random.fork_rng(devices=[]):  # as after the building, whether images are decoded or come from the cache
         store = _read(plan, display)
     run = Run.create(out, _table(plan, store))
-    return _session(plan, run, game, store, device, display)
+    with _short_of_memory(plan, device):
+        return _session(plan, run, game, store, device, display)
 
 
 def resume(path: Path | str, display: Display, kimg: float | None = None) -> Session:
@@ -127,13 +124,14 @@ def resume(path: Path | str, display: Display, kimg: float | None = None) -> Ses
         store = _read(plan, display)
         if (was := table["dataset"].get("fingerprint")) not in (None, plan.dataset.fingerprint()):
             display.say(f"the data of {plan.chosen['data']} have changed since the run began (they were {str(was)[:12]})")
-        game = plan.build()
-        session = _session(plan, run, game, store, device, display)
+        with _short_of_memory(plan, device):
+            session = _session(plan, run, plan.build(), store, device, display)
         if saved is not None:
             session.trainer.resume(saved)
             if saved.nimg >= session.trainer.total:
                 more = f"ganzoo resume {quote(path)} --kimg {2 * saved.nimg / 1000:g}"
                 display.say(f"{path} has its {plan.config.settings.kimg:g} kimg already; to go on: {more}")
+        checkpoint.set_aside(run, session.trainer.nimg)
         run.cut_log(session.trainer.nimg)
         if kimg is not None:
             run.write_config(table)
@@ -196,6 +194,24 @@ def stoppable(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _short_of_memory(plan: Plan, device: torch.device) -> Iterator[None]:
+    """Where memory ends, say what takes less of it."""
+    try:
+        yield
+    except Exception as err:
+        if not is_out_of_memory(err):
+            raise
+        settings = plan.config.settings
+        size = settings.micro_batch or settings.batch
+        group = math.lcm(*(part.min_group() for part in plan.chosen.values()))
+        smaller = f"--micro-batch {size // 2 // group * group}, " if size // 2 >= group else ""
+        raise GanzooError(
+            f"out of memory on {device} with {size} samples a forward pass: try {smaller}a smaller --batch or --res, or "
+            f"--precision bf16"
+        ) from err
 
 
 # ---- the steps of starting

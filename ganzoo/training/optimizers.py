@@ -58,9 +58,8 @@ class PlayerOptimizer:
         accepted = inspect.signature(cls).parameters
         options = _options(f"{player}.optimizer", spec.name, spec.options, accepted)
         if config.betas is not None and "betas" not in accepted:
-            raise UsageError(
-                f"{player}.betas = {list(config.betas)}: optimizer '{spec.name}' has no betas; --set {player}.betas=none drops them"
-            )
+            given = f"{player}.betas = {list(config.betas)}"
+            raise UsageError(f"{given}: optimizer '{spec.name}' has no betas; --set {player}.betas=none drops them")
         self._lr = Schedule(config.lr, total_kimg, f"{player}.lr")
         self._betas: list[Schedule] | None = None
         if "betas" in accepted:

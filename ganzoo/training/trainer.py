@@ -250,4 +250,7 @@ def _mix(*numbers: int) -> int:
 
 
 def is_out_of_memory(err: BaseException) -> bool:
-    return isinstance(err, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(err)
+    said = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")  # MPS, Windows, Linux, cuBLAS
+    return isinstance(err, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(err, RuntimeError) and any(words in str(err) for words in said)
+    )

@@ -1,0 +1,210 @@
+"""The data-set checks: installed data sets pass, and each check catches one that breaks its contract."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganzoo.interfaces import Dataset
+from ganzoo.plugin import DataSpec
+from ganzoo.registry import Entry
+from ganzoo.testing import Check, Skip, datasets
+from ganzoo.testing.datasets import CHECKS
+
+from .conftest import Fault, covered, installed, name_of, small, tried
+
+Array = np.ndarray[Any, Any]
+
+
+class Sound(Dataset):
+    """Six striped images in two classes; breaks no contract.
+
+    Options:
+        level: brightest value
+        colour: the channel that is bright
+    """
+
+    def __init__(self, *, level: int = 200, colour: Literal["red", "blue"] = "red") -> None:
+        self.level, self.channel = level, ("red", "green", "blue").index(colour)
+        self.spec = DataSpec("image", (3, 8, 8), classes=("even", "odd"))
+        self.names = [f"{i}.png" for i in range(6)]
+        self.labels = np.arange(6) % 2
+
+    def fingerprint(self) -> str:
+        return f"{self.level:08d}{self.channel:08d}"
+
+    def decode(self, index: int) -> dict[str, Array]:
+        pixels = np.zeros((3, 8, 8), np.uint8)
+        pixels[self.channel, index] = self.level
+        return {"real": pixels}
+
+
+class TooFewNames(Sound):
+    def __len__(self) -> int:
+        return 7
+
+
+class SameNames(Sound):
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.names = ["image.png"] * 6
+
+
+class LabelsFromOne(Sound):
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.labels = self.labels + 1
+
+
+class NarrowLabels(Sound):
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.labels = self.labels.astype(np.uint8)
+
+
+class LabelsWithoutClasses(Sound):
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.spec = self.spec.replace(classes=())
+
+
+class Floats(Sound):
+    def decode(self, index: int) -> dict[str, Array]:
+        return {"real": super().decode(index)["real"].astype(np.float32) / 127.5 - 1}
+
+
+class ChannelsLast(Sound):
+    def decode(self, index: int) -> dict[str, Array]:
+        return {"real": super().decode(index)["real"].transpose(1, 2, 0)}
+
+
+class CutFloats(Sound):
+    def decode(self, index: int) -> dict[str, Array]:
+        return {"real": (super().decode(index)["real"] / 200.0).astype(np.uint8)}
+
+
+class RandomCrops(Sound):
+    def decode(self, index: int) -> dict[str, Array]:
+        return {"real": np.roll(super().decode(index)["real"], np.random.randint(1, 8), 1)}
+
+
+class ArraysInAnotherOrder(Sound):
+    def arrays(self) -> dict[str, Array]:
+        return {"real": np.stack([self.decode(i)["real"] for i in range(6)])[::-1]}
+
+
+class DecodesAtOnce(Sound):
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.pixels = [self.decode(i) for i in range(6)]
+
+
+class ForgetsItsLevel(Sound):
+    def fingerprint(self) -> str:
+        return f"{self.channel:016d}"
+
+
+class ForgetsItsColour(Sound):
+    def fingerprint(self) -> str:
+        return f"{self.level:016d}"
+
+
+class NewEachTime(Sound):
+    def fingerprint(self) -> str:
+        return f"{id(self):016x}"
+
+
+class DrawsNothing(Sound):
+    def draw(self, samples: Array, path: Path, *, columns: int = 8, real: Array | None = None) -> None:
+        pass
+
+
+POINTS = {"modality": "points"}
+FAULTS = [
+    Fault(datasets.check_dataset_records, TooFewNames, "expected 7 names; seen: 6"),
+    Fault(datasets.check_dataset_records, SameNames, "1 names for 6"),
+    Fault(datasets.check_dataset_records, Sound, "data of modality points; seen: image", declared=POINTS),
+    Fault(datasets.check_dataset_labels, LabelsFromOne, "labels from 0 to 1; seen: 1 to 2"),
+    Fault(datasets.check_dataset_labels, NarrowLabels, r"int64 \[6\]; seen: uint8"),
+    Fault(datasets.check_dataset_labels, LabelsWithoutClasses, "labels if and only if spec.classes"),
+    Fault(datasets.check_dataset_decode, Floats, r"'real' uint8 \[3, 8, 8\]; seen: float32"),
+    Fault(datasets.check_dataset_decode, ChannelsLast, r"seen: uint8 \[8, 8, 3\]"),
+    Fault(datasets.check_dataset_decode, CutFloats, "nothing above 1"),
+    Fault(datasets.check_dataset_deterministic, RandomCrops, "the same record again"),
+    Fault(datasets.check_dataset_deterministic, ArraysInAnotherOrder, r"the same record from arrays\(\)"),
+    Fault(datasets.check_dataset_is_lazy, DecodesAtOnce, "a call of DecodesAtOnce.decode"),
+    Fault(datasets.check_dataset_fingerprint, ForgetsItsLevel, "another fingerprint with level=201"),
+    Fault(datasets.check_dataset_fingerprint, ForgetsItsColour, "another fingerprint with colour=blue"),
+    Fault(datasets.check_dataset_fingerprint, NewEachTime, "the same from another instance"),
+    Fault(datasets.check_dataset_draws, DrawsNothing, "a PNG where it was told to write"),
+]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Options of the data sets that need some, by name."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (12, 10, 14, 3), np.uint8)
+    for i, picture in enumerate(pixels):
+        place = root / "images" / f"class{i % 3}" / f"{i:02d}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place)
+    with zipfile.ZipFile(root / "images.zip", "w") as archive:
+        for path in sorted((root / "images").rglob("*.png")):
+            archive.write(path, path.relative_to(root / "images"))
+    np.savez(root / "images.npz", images=pixels, labels=np.arange(12) % 3)
+    return {
+        name: {"path": str(root / file)}
+        for name, file in (("folder", "images"), ("zip", "images.zip"), ("array", "images.npz"))
+    }
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+@pytest.mark.parametrize("entry", installed("dataset"), ids=name_of)
+def test_installed_data_sets_pass(entry: Entry, check: Check, given: dict[str, dict[str, str]]) -> None:
+    try:
+        check(entry, {**small(entry), **given.get(entry.name, {})})
+    except Skip as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+@pytest.mark.parametrize(
+    ("layout", "array"),
+    [("nd", np.random.default_rng(1).normal(size=(20, 3))), ("ncl", np.random.default_rng(2).normal(size=(20, 1, 16)))],
+    ids=["points", "signals"],
+)
+def test_so_do_arrays_of_points_and_signals(check: Check, layout: str, array: Array, tmp_path: Path) -> None:
+    (entry,) = (entry for entry in installed("dataset") if entry.name == "array")
+    np.savez(tmp_path / "values.npz", x=array.astype(np.float32), labels=np.arange(20) % 4)
+    check(entry, {"path": str(tmp_path / "values.npz"), "layout": layout})
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("name", ["emoji", "emoji-pairs", "ring", "grid"])
+def test_so_do_those_with_and_without_labels(name: str, labels: bool) -> None:
+    (entry,) = (entry for entry in installed("dataset") if entry.name == name)
+    options = {"labels": labels, **small(entry)}
+    datasets.check_dataset_records(entry, options)
+    if labels:
+        datasets.check_dataset_labels(entry, options)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+def test_a_sound_data_set_passes(check: Check) -> None:
+    check(tried("dataset", Sound, modality="image"), {})
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_faults_are_caught(fault: Fault) -> None:
+    fault.is_caught("dataset")
+
+
+def test_each_check_catches_something() -> None:
+    covered(FAULTS, CHECKS)

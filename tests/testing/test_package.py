@@ -1,0 +1,185 @@
+"""The package checks: the distributions of this repository pass, and each check catches one that breaks its contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from torch import nn
+
+from ganzoo.interfaces import DataSpec, Regularizer
+from ganzoo.registry import Entry, get_registry
+from ganzoo.testing import COMPONENT_CHECKS, PACKAGE_CHECKS, Check, Skip, package
+
+from ..conftest import Site
+from .conftest import name_of, tried
+
+DISTRIBUTIONS = sorted({entry.dist for entry in get_registry().entries})
+RECIPE = """
+from ganzoo.plugin import Component, hookimpl
+ganzoo_api = 1
+@hookimpl
+def ganzoo_components():
+    yield Component("recipe", "lone", "nowhere:lone.toml", summary="generated")
+"""
+
+
+@pytest.mark.parametrize("check", PACKAGE_CHECKS, ids=name_of)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_installed_distributions_pass(distribution: str, check: Check) -> None:
+    check(distribution)
+
+
+@pytest.mark.parametrize("check", COMPONENT_CHECKS, ids=name_of)
+@pytest.mark.parametrize("entry", get_registry().entries, ids=name_of)
+def test_installed_components_pass(entry: Entry, check: Check) -> None:
+    try:
+        check(entry)
+    except Skip as reason:
+        pytest.skip(str(reason))
+
+
+# ---- distributions with one fault each
+
+QUIETLY = package.check_package_imports_quietly
+FAULTY: list[tuple[Check, str, str, str]] = [
+    (package.check_package_loads, "fails", "raise RuntimeError('no')", "no problem; seen: RuntimeError: no"),
+    (package.check_package_loads, "junk", RECIPE.replace('"recipe"', '"wizard"'), "unknown kind 'wizard'"),
+    (
+        package.check_package_loads,
+        "empty",
+        RECIPE.replace("yield", "return ()\n    yield"),
+        "components from ganzoo_components",
+    ),
+    (package.check_package_imports_light, "heavy", "import numpy\n" + RECIPE, "numpy imported with it"),
+    (QUIETLY, "prints", RECIPE + "print('hello')", "its entry module is imported; seen: changes in the terminal: hello"),
+    (QUIETLY, "writes", RECIPE + "open('cache.txt', 'w').close()", "files in the working directory"),
+    (QUIETLY, "sets", RECIPE + "import os; os.environ['OMP_NUM_THREADS'] = '7'", "environment variables"),
+    (QUIETLY, "path", RECIPE + "import sys; sys.path.append('/nowhere')", "sys.path"),
+    (package.check_package_states, "no-api", RECIPE.replace("ganzoo_api = 1", ""), "ganzoo_api = 1"),
+    (package.check_package_states, "no-licence", RECIPE, "a licence in pyproject.toml"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "dist", "body", "words"), FAULTY, ids=lambda value: value if isinstance(value, str) else None
+)
+def test_faulty_distributions_are_caught(site: Site, check: Check, dist: str, body: str, words: str) -> None:
+    site.add(dist, body)
+    if dist != "no-licence":
+        state_licence(site, dist)
+    with pytest.raises(AssertionError, match=words) as caught:
+        check(dist)
+    assert str(caught.value).startswith(f"{dist}: expected")
+    assert f"Contract: {check.contract}" in str(caught.value)  # type: ignore[attr-defined]
+
+
+def test_a_target_that_sets_torch_is_caught(site: Site) -> None:
+    component = 'yield Component("recipe", "lone", "nowhere:lone.toml", summary="generated")'
+    offers = RECIPE.replace(component, 'yield Component("loss", "lone", "loud_target:Loss", summary="generated")')
+    site.add("loud", offers, files={"loud_target.py": "import torch\ntorch.set_default_dtype(torch.float64)\n"})
+    package.check_package_imports_light("loud")
+    with pytest.raises(AssertionError, match="its targets' modules are imported; seen: changes in torch's default dtype"):
+        QUIETLY("loud")
+
+
+def state_licence(site: Site, dist: str) -> None:
+    metadata = Path(site.root, f"{dist.replace('-', '_')}-1.0.dist-info", "METADATA")
+    metadata.write_text(metadata.read_text().replace("\n\n", "\nLicense-Expression: MIT\n\n", 1))
+
+
+# ---- components with one fault each
+
+
+class Documented(Regularizer):
+    """Says what its option means.
+
+    Options:
+        weight: how strong
+    """
+
+    def __init__(self, data: DataSpec, *, weight: float = 1.0) -> None:
+        super().__init__(data)
+
+
+class Silent(Regularizer):
+    """Says nothing of its option."""
+
+    def __init__(self, data: DataSpec, *, weight: float = 1.0) -> None:
+        super().__init__(data)
+
+
+class WithoutAnnotation(Regularizer):
+    """Options:
+    weight: how strong
+    """
+
+    def __init__(self, data: DataSpec, *, weight=1.0) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(data)
+
+
+class WrongDefault(Regularizer):
+    """One default among words it does not know.
+
+    Options:
+        mode: which
+    """
+
+    def __init__(self, data: DataSpec, *, mode: Literal["a", "b"] = "c") -> None:  # type: ignore[assignment]
+        super().__init__(data)
+
+
+class PositionalOption(Regularizer):
+    """An option that is not keyword-only."""
+
+    def __init__(self, data: DataSpec, weight: float = 1.0) -> None:
+        super().__init__(data)
+
+
+def takes_a_width(data: DataSpec, width: int) -> nn.Module:
+    return nn.Linear(1, width)
+
+
+def makes_a_linear(data: DataSpec) -> nn.Module:
+    return nn.Linear(1, 1)
+
+
+FAULTY_COMPONENTS: list[tuple[Check, Entry, str]] = [
+    (package.check_component_declared, tried("regularizer", Documented, provides={"haed"}), "seen: haed"),
+    (package.check_component_declared, tried("regularizer", Documented, min_group="groups"), "seen: groups"),
+    (package.check_component_declared, tried("generator", Documented, recommends={"D.rate": 1}), "unknown key 'D.rate'"),
+    (package.check_component_target, tried("generator", takes_a_width), "before the keyword-only options"),
+    (package.check_component_target, tried("loss", Documented), "a subclass of ganzoo.interfaces.Loss; seen: Documented"),
+    (package.check_component_target, tried("regularizer", makes_a_linear), "a ganzoo.interfaces.Regularizer; seen: Linear"),
+    (package.check_component_target, tried("regularizer", PositionalOption), "data before the keyword-only options"),
+    (package.check_component_options, tried("regularizer", Silent), "for each option; seen: none for weight"),
+    (package.check_component_options, tried("regularizer", WithoutAnnotation), "has no annotation"),
+    (package.check_component_options, tried("regularizer", WrongDefault), "a default of mode that fits its annotation"),
+]
+
+
+@pytest.mark.parametrize("check", COMPONENT_CHECKS, ids=name_of)
+def test_a_sound_component_passes(check: Check) -> None:
+    check(tried("regularizer", Documented))
+
+
+@pytest.mark.parametrize(("check", "entry", "words"), FAULTY_COMPONENTS, ids=range(len(FAULTY_COMPONENTS)))
+def test_faulty_components_are_caught(check: Check, entry: Entry, words: str) -> None:
+    with pytest.raises(AssertionError, match=words) as caught:
+        check(entry)
+    assert f"Contract: {check.contract}" in str(caught.value)  # type: ignore[attr-defined]
+
+
+def test_a_summary_is_asked_for() -> None:
+    from dataclasses import replace
+
+    entry = tried("regularizer", Documented)
+    silent = replace(entry, component=replace(entry.component, summary=""))
+    with pytest.raises(AssertionError, match="a summary of one line; seen: none"):
+        package.check_component_declared(silent)
+
+
+def test_each_check_catches_something() -> None:
+    assert {check for check, *_ in FAULTY} == set(PACKAGE_CHECKS)
+    assert {check for check, *_ in FAULTY_COMPONENTS} == set(COMPONENT_CHECKS)
