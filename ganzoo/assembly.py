@@ -6,7 +6,6 @@ and does not fit is dropped with a notice; what was asked for and does not fit i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +13,11 @@ from typing import Any
 
 from ganzoo.catalog import get_catalog
 from ganzoo.config import KIND_OF, Layer, RunConfig, Settings, layer_from_dict, make_settings, settings_keys
-from ganzoo.errors import GanzooError, PluginError, UsageError
-from ganzoo.fitting import Chosen, check_batch, misfit
-from ganzoo.options import Spec, fill_auto, format_value, options_of, parse_resolution, parse_spec, resolve
+from ganzoo.errors import UsageError
+from ganzoo.fitting import Chosen, check_batch, guard, misfit
+from ganzoo.options import Spec, fill_auto, options_of, parse_resolution, parse_spec, resolve
 from ganzoo.plugin import DataSpec, Part
-from ganzoo.registry import Entry, Registry, one_line
+from ganzoo.registry import Entry, Registry, offered
 
 _SINGLE = ("data", "gen", "disc", "loss", "game", "aug")
 
@@ -59,21 +58,10 @@ class Plan:
         regs = [(key.partition(".")[2], make) for key, make in made.items() if key.startswith("reg.")]
         parts = Parts(made["gen"], made["disc"], made["loss"], regs, made.get("aug"), initialise)
         game = self.chosen["game"]
-        return self._guard(game, lambda: game.target(self.data, parts, **game.options))
+        return guard(game, lambda: game.target(self.data, parts, **game.options))
 
     def _make(self, part: Chosen, data: DataSpec) -> Any:
-        return self._guard(part, lambda: part.target(data, **part.options))
-
-    @staticmethod
-    def _guard(part: Chosen, call: Callable[[], Any], what: str = "could not be built") -> Any:
-        try:
-            return call()
-        except (GanzooError, KeyboardInterrupt):
-            raise
-        except ValueError as err:  # a part's own word that an option does not suit
-            raise UsageError(f"{part}: {err}") from err
-        except Exception as err:
-            raise PluginError(f"{part} of {part.entry.dist} {what}: {one_line(err)}") from err
+        return guard(part, lambda: part.target(data, **part.options))
 
 
 def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, dataset: Any = None) -> Plan:
@@ -106,13 +94,13 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
                 raise
             notices.append(f"{key} '{part.spec.name}' ({part.origin}) was left out: {err}")
     checks = _fit(registry, loaded, dataset, notices)
-    for key, part in loaded.items():
+    for key, chosen in loaded.items():
         if key != "data":
-            _options(registry, part, dataset.spec, settings.batch, merged.parts[key].origins)
+            _options(registry, chosen, dataset.spec, settings.batch, merged.parts[key].origins)
     checks += check_batch(loaded, settings.batch, settings.micro_batch)
-    for key, part in loaded.items():
+    for key, chosen in loaded.items():
         origins[key] = merged.parts[key].origin
-        origins.update({f"{key}.{name}": merged.parts[key].origins.get(name, "default") for name in part.options})
+        origins.update({f"{key}.{name}": merged.parts[key].origins.get(name, "default") for name in chosen.options})
     return Plan(_config(loaded, settings), loaded, dataset, origins, notices, checks)
 
 
@@ -148,10 +136,11 @@ def _layers(registry: Registry, asked: list[Layer]) -> tuple[list[Layer], list[s
         advice.append(second)
     for key, spec, flag in (("gen", gen, "--gen"), ("disc", disc, "--disc")):
         if spec is None:
-            names = ", ".join(sorted(e.component.name for e in registry.select(KIND_OF[key])))
-            raise UsageError(
-                f"no {KIND_OF[key]} was chosen and none is recommended: add {flag} with one of {names or '(none installed)'}"
-            )
+            kind = KIND_OF[key]
+            if names := sorted(entry.name for entry in registry.select(kind)):
+                raise UsageError(f"no {kind} was chosen and none is recommended: add {flag} with one of {', '.join(names)}")
+            hints = [offered(offer.distribution, registry) for offer in get_catalog().offers if offer.names.get(kind)]
+            raise UsageError(f"no {kind} is installed.{''.join(hints)}")
     # A partner is whoever was found, not what the other one would have liked.
     for layer in advice:
         for key, spec in (("gen", gen), ("disc", disc)):
@@ -297,7 +286,7 @@ def _dataset(registry: Registry, part: Chosen, origins: dict[str, str]) -> tuple
     elif isinstance(res, (str, int)) and res != "none" and not str(res).startswith("["):
         given["res"] = parse_resolution(str(res))
     options = resolve(part.target, given, str(part), part=partial(_nested, registry))
-    dataset = Plan._guard(part, lambda: part.target(**options))
+    dataset = guard(part, lambda: part.target(**options))
     if "res" in options and options["res"] is None and len(dataset.spec.shape) == 3:
         options["res"] = tuple(dataset.spec.shape[1:])
         origins["res"] = "the data's own"
@@ -344,128 +333,6 @@ def _config(loaded: Mapping[str, Chosen], settings: Settings) -> RunConfig:
         aug=aug,
         settings=settings,
     )
-
-
-# ---- the rehearsal without memory
-
-
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """What `--dry-run` tells of the players: parameters and output shapes."""
-
-    parameters: dict[str, int]
-    generated: tuple[int, ...]
-    logits: tuple[tuple[int, ...], ...]
-
-
-def rehearse(plan: Plan) -> Shapes:
-    """Build the game on torch's meta device and pass shapes through it: no memory, no data. UsageError, PluginError."""
-    import torch
-
-    settings = plan.config.settings
-    with torch.device("meta"):
-        game = plan.build()
-    rule = _optimizers(game, settings)["D"].rule()
-    for match in game.matches:
-        match.d_rule = rule
-    size = settings.micro_batch or settings.batch
-    with torch.device("meta"):
-        logits, *_ = [_pass(plan, game, n) for n in (size, settings.batch % size) if n]  # the last micro-batch may be smaller
-    counts = {name: sum(p.numel() for p in net.parameters() if p.requires_grad) for name, net in game.players.items()}
-    return Shapes(counts, plan.data.shape, logits)
-
-
-def _optimizers(game: Any, settings: Settings) -> dict[str, Any]:
-    """Each player's optimizer on stand-ins of its parameters: names, options, rates and schedules are checked."""
-    import torch
-    from torch import nn
-
-    from ganzoo.training.optimizers import PlayerOptimizer
-
-    out = {}
-    for name, player in game.players.items():
-        shapes = [p.shape for p in player.parameters() if p.requires_grad]
-        stand_ins = nn.ParameterList(torch.zeros(()).expand(shape) for shape in shapes)
-        out[name] = PlayerOptimizer(name, stand_ins, getattr(settings, name), game.phases(), settings.kimg)
-    return out
-
-
-def _pass(plan: Plan, game: Any, n: int) -> tuple[tuple[int, ...], ...]:
-    """n samples through G, D and whatever looks ahead; the shapes of a sample's logits. Raises UsageError or PluginError."""
-    import torch
-
-    from ganzoo.games.match import Play
-
-    def batch_of(spec: DataSpec) -> Any:
-        return torch.zeros((), device="cpu").expand(n, *spec.shape)
-
-    batch = {"real": batch_of(plan.data)}
-    if plan.data.classes:
-        batch["labels"] = torch.zeros(n, dtype=torch.int64, device="cpu")
-    if plan.data.source is not None:
-        batch["source"] = batch_of(plan.data.source)
-    batch = {name: t.to("meta") for name, t in game.draw(batch, torch.Generator("cpu")).items()}
-    gen, disc = plan.chosen["gen"], plan.chosen["disc"]
-    fake = plan._guard(gen, lambda: game.generate(game.players["G"], batch), f"failed on a batch of {n}")
-    made = list(fake.shape) if isinstance(fake, torch.Tensor) else type(fake).__name__
-    if made != (wanted := [n, *plan.data.shape]):
-        raise PluginError(
-            f"{gen} of {gen.entry.dist} made {made} from a batch of {n}, but {plan.chosen['data']} holds {wanted}"
-        )
-    shapes: list[tuple[int, ...]] = []
-    for match in game.matches:
-        shown: list[int] = []  # samples, or packs of them
-        with match.disc.register_forward_pre_hook(lambda module, args, shown=shown: shown.append(len(args[0]))):
-            said = plan._guard(disc, partial(_logits, Play(match, "D", batch, 0)), f"failed on a batch of {n}")
-        for shape in said:
-            if shape[:1] != (shown[0],):
-                raise PluginError(
-                    f"{disc} of {disc.entry.dist} gave logits {list(shape)} for {shown[0]} inputs: {shown[0]} must be first"
-                )
-        shapes += [shape[1:] for shape in said]
-        _look_ahead(Play(match, "G", batch, 0))
-    return tuple(shapes)
-
-
-def _logits(play: Any) -> list[tuple[int, ...]]:
-    return [tuple(head.logits.shape) for head in play.real_score.heads()]
-
-
-def _look_ahead(play: Any) -> None:
-    """Let the regularizers make G's opponent, for the sake of what they refuse by a UsageError (D's optimizer has no rule)."""
-    for reg in play.match.regs:
-        try:
-            play.critic = reg.opponent(play.critic, play)
-        except UsageError:
-            raise
-        except Exception:  # without memory no autocast, no second derivative of some layers: that is no misfit
-            return
-
-
-def describe(plan: Plan) -> list[tuple[str, str, str]]:
-    """(key, value, origin) of everything in the configuration, for `--dry-run`."""
-    rows = []
-    for key, value in _flat(plan.config.to_dict()):
-        if key == "format":
-            continue
-        rows.append((key, format_value(value), plan.origins.get(key, plan.origins.get(key.rpartition(".")[0], "default"))))
-    return rows
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            if "name" in value:
-                yield f"{prefix}{key}", value["name"]
-            yield from _flat({k: v for k, v in value.items() if k != "name"}, f"{prefix}{key}.")
-        elif key == "reg" and isinstance(value, list):
-            for item in value:
-                item = copy.copy(item)
-                name = item.pop("name")
-                yield f"reg.{name}", name
-                yield from _flat(item, f"reg.{name}.")
-        else:
-            yield prefix + key, value
 
 
 def data_spec(text: str, registry: Registry) -> Spec:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ganzoo.config import KIND_OF
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, PluginError, UsageError
 from ganzoo.plugin import DataSpec, Resolutions
-from ganzoo.registry import Entry, Registry
+from ganzoo.registry import Entry, Registry, one_line
 
 # Who may provide what a part needs: everybody else in the game.
 _PROVIDERS = ("gen", "disc", "loss", "game", "data")
@@ -34,6 +34,18 @@ class Chosen:
         group = self.entry.component.min_group
         value = self.options.get(group, 1) if isinstance(group, str) else group
         return max(1, value if isinstance(value, int) else 1)
+
+
+def guard(part: Chosen, call: Callable[[], Any], what: str = "could not be built") -> Any:
+    """`call`, a plugin's code: what it raises names the part; a ValueError is its word that an option does not suit."""
+    try:
+        return call()
+    except (GanzooError, KeyboardInterrupt):
+        raise
+    except ValueError as err:
+        raise UsageError(f"{part}: {err}") from err
+    except Exception as err:
+        raise PluginError(f"{part} of {part.entry.dist} {what}: {one_line(err)}") from err
 
 
 def misfit(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:

@@ -25,7 +25,7 @@ from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
 from ganzoo.options import options_of, resolve
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
-from ganzoo.runs import Run, write_atomically
+from ganzoo.runs import Run, expanded, write_atomically
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview, guarded
 
@@ -136,7 +136,7 @@ def load(
 
     Raises UsageError where the path is neither, RunError where its files are damaged.
     """
-    path, device = Path(path), torch.device(device)
+    path, device = expanded(str(path)), torch.device(device)
     if (path / "run.toml").is_file():
         return _from_run(Run.open(path), device, at, warn)
     for model in (path, path / "model"):

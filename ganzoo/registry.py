@@ -154,7 +154,7 @@ class Registry:
         try:
             catalog = get_catalog()
             known |= catalog.names(kind)
-            hints = [_offered(offer.distribution, self) for offer in catalog.offering(kind, name)]
+            hints = [offered(offer.distribution, self) for offer in catalog.offering(kind, name)]
         except GanzooError as err:
             hints = [f" What could be installed is not known: {err}"]
         if homes := [e.qualified for e in self.entries if (e.kind, e.name) == (kind, name)]:
@@ -352,7 +352,7 @@ def _clashes(entries: Iterable[Entry]) -> Iterator[Problem]:
             yield Problem(entry.dist, f"{kind} '{name}' is also offered by {others}: write {entry.qualified} for this one")
 
 
-def _offered(distribution: str, registry: Registry) -> str:
+def offered(distribution: str, registry: Registry) -> str:
     """How to get at a distribution that would offer what was asked for."""
     name = canonical(distribution)
     if name in map(canonical, registry.left_out):

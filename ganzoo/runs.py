@@ -51,7 +51,7 @@ class Run:
     """The directory of one training. Raises RunError where it is no run, or is held by another process."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = expanded(str(path))
         self._lock: IO[str] | None = None
 
     @property
@@ -95,6 +95,19 @@ class Run:
             run.unlock()
             raise
         return run
+
+    @classmethod
+    def create_next(cls, root: Path, gen: str, disc: str, table: Mapping[str, Any]) -> Run:
+        """A new run under the next number: another may have taken it while this one read its data."""
+        while True:
+            path = next_directory(root, gen, disc)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as err:
+                raise RunError(f"{path} could not be made: {err.strerror}; choose another place with --out") from None
+            return cls.create(path, table)
 
     @classmethod
     def open(cls, path: Path | str) -> Run:
@@ -230,6 +243,11 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"--out {path}: {place} is no directory; choose another")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UsageError(f"--out {path}: {place} may not be written to; choose another")
+
+
+def expanded(path: str) -> Path:
+    """A path as a user gave it: a shell leaves the ~ of --out=~/runs to us."""
+    return Path(os.path.expanduser(path))
 
 
 def quote(path: Path | str) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo.assembly import Plan, describe, make_plan, rehearse
+from ganzoo.assembly import Plan, make_plan
 from ganzoo.cli.train import _layer
 from ganzoo.config import Layer, layer_from_toml
 from ganzoo.errors import UsageError
 from ganzoo.registry import get_registry
+from ganzoo.rehearsal import describe, rehearse
 
 OPTIONS = (
     "recipe",
@@ -151,7 +152,7 @@ def test_what_was_asked_for_is_refused() -> None:
 
 
 def test_the_resolved_configuration_reproduces_itself() -> None:
-    made = plan(reg=("packing:m=2",), sets=("data.labels=false",), micro_batch="32")
+    made = plan(reg=("packing:m=2",), sets=("data.labels=false",), micro_batch="8")
     again = plan(config=made.config.to_toml())
     assert again.config.to_toml() == made.config.to_toml()
     assert again.config == made.config

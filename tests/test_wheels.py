@@ -1,92 +1,259 @@
-"""The wheels work outside the checkout: the catalogue, the recipes and the embedded images are inside them."""
+"""The wheels of core and plugins: what is in them, what they ask for, and that they work without the checkout."""
 
 from __future__ import annotations
 
 import json
 import os
-import site
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
+from collections.abc import Callable
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+NAMES = [tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"] for project in PROJECTS]
+# The default recipe, whose TOML and images come from wheels too, made small.
+TINY = ["--set", "gen.channels=4", "--set", "disc.channels=4", "--res", "8", "--batch", "8", "--kimg", "0.04"]
+MOST_BYTES = 12_000_000  # of the embedded data set
+
+# The bare name belongs to somebody else's package: no text may tell anybody to install it.
+BARE = re.compile(r"\bganzoo(?![\w-]|\.\w|/\w|_)")
+INSTALLS = re.compile(r"""\bpip3? +(?:install|download|wheel)\b(?P<what>(?: +(?:'[^'\n]*'|"[^"\n]*"|[^\s'"`;&|#()]+))*)""")
+REQUIREMENT = re.compile(r"""["']ganzoo(?: *\[[\w, -]*\])? *(?:[<>=!~]=?[^"']*)?["']""")
 
 
-def run(*command: str | Path, cwd: Path, **env: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run(command, cwd=cwd, env=clean | env, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Built wheels by distribution. Building writes nothing into the checkout."""
+    place = tmp_path_factory.mktemp("wheels")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    execute([*pip, "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", place, *PROJECTS], place)
+    built = {wheel.name.partition("-")[0].replace("_", "-"): wheel for wheel in place.glob("*.whl")}
+    assert sorted(built) == sorted(NAMES)
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a new environment: the wheels, and links to the third-party packages of the running one."""
+    home, links = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("third-party")
+    venv.create(home, with_pip=False, symlinks=os.name != "nt")
+    paths = {
+        name: sysconfig.get_path(name, "venv", {"base": str(home), "platbase": str(home)}) for name in ("scripts", "purelib")
+    }
+    for site in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in Path(site).iterdir():
+            ours = entry.name.lower().startswith(
+                ("ganzoo", "__editable__", "_editable_impl_")
+            )  # the checkout comes in by these
+            if not ours and entry.suffix not in (".pth", ".egg-link") and entry.name != "__pycache__":
+                (links / entry.name).symlink_to(entry)
+    Path(paths["purelib"], "third-party.pth").write_text(f"{links}\n")
+    interpreter = Path(paths["scripts"], "python")
+    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "--quiet", "--disable-pip-version-check"]
+    execute([*pip, "--no-deps", "--no-index", *wheels.values()], home)
+    return interpreter
+
+
+@pytest.fixture(scope="module")
+def outside(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Runs a program of the new environment in an empty directory; returns what it printed."""
+    place = tmp_path_factory.mktemp("elsewhere")
+
+    def call(program: str, *args: str | Path) -> str:
+        return execute([python.with_name(program), *args], place)
+
+    return call
+
+
+def execute(command: list[str | Path], cwd: Path) -> str:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GANZOO", "VIRTUAL_ENV"))
+    }
+    environment["GANZOO_CACHE"] = str(cwd / "cache")
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    out = tmp_path_factory.mktemp("wheels")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(name))
+
+
+# ---- what is in them
+
+
+@pytest.mark.parametrize(("name", "project"), list(zip(NAMES, PROJECTS, strict=True)), ids=NAMES)
+def test_a_wheel_holds_every_file_of_its_package(name: str, project: Path, wheels: dict[str, Path]) -> None:
+    source = project / "src" if (project / "src").is_dir() else project
+    (package,) = (path.parent for path in source.glob("ganzoo*/__init__.py"))
+    written = {p.relative_to(source).as_posix() for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    extra = {"ganzoo/registry.toml"} if project == ROOT else set()
+    with zipfile.ZipFile(wheels[name]) as archive:
+        members = archive.namelist()
+    held = {member for member in members if ".dist-info/" not in member}
+    assert held == written | extra
+    assert any(member.endswith(".dist-info/licenses/LICENSE") for member in members)
+    assert f"{package.name}/py.typed" in held
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wheel_says_what_it_is_and_asks_for_nothing_called_ganzoo(name: str, wheels: dict[str, Path]) -> None:
+    about = metadata(wheels[name])
+    assert about["Name"] == name
+    assert about["License-Expression"]
+    assert about["Summary"]
+    needs = [re.split(r"[\s;<>=!~\[(]", need)[0].lower().replace("_", "-") for need in about.get_all("Requires-Dist", [])]
+    assert "ganzoo" not in needs
+    assert name == "ganzoo-core" or "ganzoo-core" in needs
+    assert not bare_installs(about.as_string())
+
+
+def test_the_embedded_data_set_is_small_enough_to_download(wheels: dict[str, Path]) -> None:
+    assert wheels["ganzoo-emoji"].stat().st_size <= MOST_BYTES
+
+
+def test_the_extra_zoo_is_every_first_party_plugin(wheels: dict[str, Path]) -> None:
+    needs = metadata(wheels["ganzoo-core"]).get_all("Requires-Dist", [])
+    zoo = {re.split(r"[\s;<>=]", need)[0] for need in needs if "extra == 'zoo'" in need or 'extra == "zoo"' in need}
+    assert zoo == set(NAMES) - {"ganzoo-core"}
+
+
+# ---- the bare name
+
+
+def bare_installs(text: str) -> list[str]:
+    """Lines that tell to install the bare name, or that require it."""
+    told = [match[0] for match in INSTALLS.finditer(text) if BARE.search(match["what"])]
+    return told + [match[0] for match in REQUIREMENT.finditer(text) if re.search(r"[<>=!~\[]", match[0])]
+
+
+def test_nothing_here_tells_anybody_to_install_the_bare_name() -> None:
+    bad = []
+    for path in ROOT.rglob("*"):
+        inside = path.relative_to(ROOT).parts
+        skipped = {".git", ".venv", "runs", "dist", "build", "__pycache__"}.intersection(inside) or inside[0].endswith("_cache")
+        if skipped or not path.is_file() or path.suffix in (".png", ".bin", ".webp", ".whl", ".pyc") or path == Path(__file__):
+            continue
+        text = path.read_text("utf-8", errors="replace")
+        bad += [f"{path.relative_to(ROOT)}: {line}" for line in bare_installs(text)]
+    assert not bad
+
+
+def test_no_project_depends_on_the_bare_name() -> None:
     for project in PROJECTS:
-        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, project, cwd=out)
-    return sorted(out.glob("*.whl"))
+        table = tomllib.loads((project / "pyproject.toml").read_text())
+        extras = table["project"].get("optional-dependencies", {}).values()
+        needs = [*table["project"].get("dependencies", []), *(need for extra in extras for need in extra)]
+        needs += table["build-system"]["requires"]
+        assert "ganzoo" not in [re.split(r"[\s;<>=!~\[(]", need)[0].lower() for need in needs]
 
 
-@pytest.fixture(scope="module")
-def elsewhere(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment that has the wheels, and of this one everything but ganzoo and its plugins."""
-    root = tmp_path_factory.mktemp("elsewhere")
-    venv.create(root / "env", symlinks=True)
-    shared = root / "shared"
-    shared.mkdir()
-    for directory in reversed([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]):
-        for path in Path(directory).iterdir():
-            ours = path.name.lower().startswith(("ganzoo", "_ganzoo")) or path.suffix == ".pth"
-            if not ours and not (shared / path.name).exists():
-                (shared / path.name).symlink_to(path)
-    [packages] = (root / "env").glob("lib/python*/site-packages")
-    (packages / "shared.pth").write_text(f"{shared}\n")
-    python = root / "env" / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", *wheels, cwd=root)
-    return python.parent
+@pytest.mark.parametrize(
+    ("text", "bad"),
+    [
+        ("pip install ganzoo", True),
+        ("python -m pip install --upgrade 'ganzoo[zoo]'", True),
+        ("pip install ganzoo-core ganzoo", True),
+        ("pip install ganzoo==1.0.", True),
+        ('dependencies = ["ganzoo>=0.1"]', True),
+        ("pip install 'ganzoo-core[zoo]'", False),
+        ("pip install ganzoo-biggan", False),
+        ("pip install . ./plugins/ganzoo-dcgan", False),
+        ('assert "pip install ganzoo-objectives" in ganzoo("list")', False),
+        ("pip install dist/ganzoo_core-0.1.0-py3-none-any.whl", False),
+        ("ganzoo train", False),
+        ('dependencies = ["ganzoo-core>=0.1"]', False),
+    ],
+)
+def test_what_counts_as_the_bare_name(text: str, bad: bool) -> None:
+    assert bool(bare_installs(text)) == bad
 
 
-def test_what_is_in_the_wheels(wheels: list[Path]) -> None:
-    assert len(wheels) == len(PROJECTS)
-    for wheel in wheels:
-        names = zipfile.ZipFile(wheel).namelist()
-        package = wheel.name.partition("-")[0].removesuffix("_core")
-        assert f"{package}/py.typed" in names
-        assert any(name.endswith("/licenses/LICENSE") for name in names)
-        assert {name.partition("/")[0].partition("-")[0].removesuffix("_core") for name in names} == {package}
-        assert ("ganzoo/registry.toml" in names) is (package == "ganzoo")
+# ---- they work
 
 
-def test_the_wheels_work_outside_the_checkout(elsewhere: Path, tmp_path: Path) -> None:
-    where = run(
-        elsewhere / "python", "-c", "import ganzoo, ganzoo_dcgan; print(ganzoo.__file__, ganzoo_dcgan.__file__)", cwd=tmp_path
+def test_what_is_imported_is_what_was_installed(python: Path, outside: Callable[..., str]) -> None:
+    code = (
+        "import sys, json, ganzoo, ganzoo.catalog as c, ganzoo_dcgan, ganzoo_emoji, ganzoo_objectives\n"
+        "modules = (ganzoo, ganzoo_dcgan, ganzoo_emoji, ganzoo_objectives)\n"
+        "print(json.dumps({'files': [m.__file__ for m in modules], 'path': sys.path, 'catalogue': str(c._own()),"
+        " 'offers': [o.distribution for o in c.get_catalog().offers]}))"
     )
-    assert str(ROOT) not in where
-    rows = json.loads(run(elsewhere / "ganzoo", "list", "--all", "--json", cwd=tmp_path))
-    assert {row["plugin"] for row in rows if row["installed"]} >= {"ganzoo-core", *(project.name for project in PROJECTS[1:])}
-    # Five rounds of the default recipe: its TOML and the images come from wheels too.
-    env = {"GANZOO_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    run(
-        elsewhere / "ganzoo",
-        "train",
-        "--batch",
-        "16",
-        "--kimg",
-        "0.08",
-        "--device",
-        "cpu",
-        "--out",
-        "five",
-        cwd=tmp_path,
-        **env,
-    )
-    state = json.loads(next(iter(tmp_path.glob("five/checkpoints/*/state.json"))).read_text())
-    assert state["nimg"] == 80
-    run(elsewhere / "ganzoo", "sample", "five", "--n", "4", "--out", "four.png", cwd=tmp_path, **env)
-    assert (tmp_path / "four.png").stat().st_size > 0
+    seen = json.loads(outside("python", "-c", code))
+    home = python.parents[1]
+    assert all(Path(file).is_relative_to(home) for file in seen["files"])
+    assert Path(seen["catalogue"]).is_relative_to(home)
+    assert Path(seen["catalogue"]).is_file()
+    assert set(NAMES) <= set(seen["offers"])
+    assert not [entry for entry in seen["path"] if entry and Path(entry).is_relative_to(ROOT)]
+
+
+def test_the_command_lists_every_component(outside: Callable[..., str]) -> None:
+    rows = json.loads(outside("ganzoo", "list", "--json"))
+    assert {row["plugin"] for row in rows} == set(NAMES)
+    catalogue = tomllib.loads((ROOT / "registry.toml").read_text())
+    offered = {
+        (plugin["distribution"], kind, name)
+        for plugin in catalogue["plugin"]
+        for kind, names in plugin.items()
+        if isinstance(names, list)
+        for name in names
+    }
+    assert {(row["plugin"], row["kind"], row["name"]) for row in rows} == offered
+
+
+AFTERWARDS = """
+import json
+from pathlib import Path
+import ganzoo
+from ganzoo.cli.group import run
+
+assert run(["sample", "run", "--n", "6", "--out", "sheet.png"]) == 0
+assert run(["export", "run", "--out", "model"]) == 0
+model = ganzoo.load("model")
+samples = model.sample(5, seed=1)
+print(json.dumps({
+    "rounds": json.loads(Path("run/log.jsonl").read_text().splitlines()[-1])["round"],
+    "shape": samples.shape,
+    "finite": bool(samples.isfinite().all()),
+    "same": bool((samples == ganzoo.load("run").sample(5, seed=1)).all()),
+    "sheet": Path("sheet.png").read_bytes()[:4].hex(),
+    "classes": len(model.data.classes),
+    "model": sorted(path.name for path in Path("model").iterdir()),
+}))
+"""
+
+
+def test_training_sampling_and_export(outside: Callable[..., str]) -> None:
+    outside("ganzoo", "train", *TINY, "--device", "cpu", "--out", "run")
+    seen = json.loads(outside("python", "-c", AFTERWARDS).splitlines()[-1])
+    assert seen == {
+        "rounds": 5,
+        "shape": [5, 3, 8, 8],
+        "finite": True,
+        "same": True,
+        "sheet": b"\x89PNG".hex(),
+        "classes": 9,
+        "model": ["README.md", "config.json", "generator.safetensors"],
+    }

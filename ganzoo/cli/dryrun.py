@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from ganzoo.assembly import describe, rehearse
 from ganzoo.fitting import coupled
+from ganzoo.rehearsal import describe, rehearse
 from ganzoo.training.trainer import choose_device
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
@@ -17,10 +16,10 @@ def command(run: str, checkpoint: str | None, out: str | None) -> None:
     from ganzoo.cli.card import model_card
     from ganzoo.errors import UsageError
     from ganzoo.models import load
-    from ganzoo.runs import Run, check_writable
+    from ganzoo.runs import Run, check_writable, expanded
 
     opened = Run.open(run)
-    where = Path(out) if out else opened.path / "model"
+    where = expanded(out) if out else opened.path / "model"
     if os.path.lexists(where) and not (where / "config.json").is_file() and not (where.is_dir() and not any(where.iterdir())):
         raise UsageError(f"--out {where}: it exists, and is neither a model nor an empty directory; choose another")
     check_writable(where)

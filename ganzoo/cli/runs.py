@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from ganzoo.errors import UsageError
-from ganzoo.runs import list_runs
+from ganzoo.runs import expanded, list_runs
 
 
 @click.command("runs")
@@ -16,9 +15,10 @@ from ganzoo.runs import list_runs
 @click.option("--json", "as_json", is_flag=True, help="An array, for programs.")
 def command(directory: str, as_json: bool) -> None:
     """List the runs in DIRECTORY (runs/): state, kimg, speed."""
-    if directory != "runs" and not Path(directory).is_dir():
+    root = expanded(directory)
+    if directory != "runs" and not root.is_dir():
         raise UsageError(f"there is no directory '{directory}'")
-    found = list_runs(Path(directory))
+    found = list_runs(root)
     if as_json:
         click.echo(json.dumps([summary.to_dict() for summary in found], indent=2))
         return

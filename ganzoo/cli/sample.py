@@ -36,13 +36,13 @@ def command(
     """Draw samples from RUN, a run's directory or an exported model."""
     from ganzoo.errors import UsageError
     from ganzoo.models import load
-    from ganzoo.runs import check_writable
+    from ganzoo.runs import check_writable, expanded
     from ganzoo.training.trainer import choose_device
 
     chosen = _seeds(seeds) if seeds is not None else list(range(seed, seed + n))
-    path = Path(out)
-    suffix = "" if out.endswith(("/", os.sep)) or os.path.isdir(out) else path.suffix.lower()
-    if suffix not in ("", ".png", ".npz") or (not suffix and os.path.lexists(out) and not os.path.isdir(out)):
+    path = expanded(out)
+    suffix = "" if out.endswith(("/", os.sep)) or path.is_dir() else path.suffix.lower()
+    if suffix not in ("", ".png", ".npz") or (not suffix and os.path.lexists(path) and not path.is_dir()):
         raise UsageError(
             f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file"
         )

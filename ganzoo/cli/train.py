@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import click
@@ -41,11 +40,12 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     """
     from ganzoo.assembly import make_plan
     from ganzoo.registry import get_registry
+    from ganzoo.runs import expanded
     from ganzoo.training import launch
 
     registry = get_registry()
     layer = _layer(registry, given)
-    plan = make_plan(registry, layer, launch.read_config(Path(config)) if config else None)
+    plan = make_plan(registry, layer, launch.read_config(expanded(config)) if config else None)
     if given["data"] == plan.config.data.name and os.path.isdir(given["data"]):
         plan.notices.append(f"--data {given['data']} is the data set of that name; the folder is --data ./{given['data']}")
     if dry_run:
@@ -56,7 +56,7 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     from ganzoo.cli.display import display_for
 
     display = display_for()
-    session = launch.start(plan, Path(out) if out else None, display, init_from)
+    session = launch.start(plan, expanded(out) if out else None, display, init_from)
     display.say(f"run {session.run.path}")
     return display.conclude(session.run, session.play())
 

@@ -237,7 +237,7 @@ def labels_matter(trial: Trial) -> None:
     other = {**condition, "labels": (labels + 1) % len(trial.data.classes)}
     with torch.no_grad():
         one, two = _answer(network(x, condition)), _answer(network(x, other))
-    deaf = (one == two).view(len(one), -1).all(1).sum()
+    deaf = (one == two).reshape(len(one), -1).all(1).sum()
     expect(
         not deaf, f"another output for another class, as labels='{wants}' says", f"{int(deaf)} of {len(one)} samples the same"
     )

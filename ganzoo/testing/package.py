@@ -36,7 +36,7 @@ _GIVEN = {"game": ["data", "parts"], "dataset": []}  # what a target is built fr
 
 # Imports the entry modules, then every target, in a process of its own, and notes what each of the two changed.
 _PROBE = """
-import contextlib, io, json, logging, os, signal, sys, threading, warnings
+import contextlib, functools, io, json, logging, os, signal, sys, threading, warnings
 from importlib import import_module
 
 def state():
@@ -70,10 +70,11 @@ def note(stage, work):
 
 def load_entries():
     found = []
-    for name in modules:
-        module = import_module(name.partition(":")[0])
-        found += getattr(module, "ganzoo_components", list)()
-        report["api"].append(getattr(module, "ganzoo_api", None))
+    for place in modules:
+        name, _, attributes = place.partition(":")
+        plugin = functools.reduce(getattr, filter(None, attributes.split(".")), import_module(name))
+        found += getattr(plugin, "ganzoo_components", list)()
+        report["api"].append(getattr(plugin, "ganzoo_api", None))
     return found
 
 modules, report = json.loads(sys.argv[1]), {"api": []}
@@ -91,8 +92,10 @@ print(json.dumps(report))
 def check_package_loads(distribution: str) -> None:
     problems = [p.message for p in discover().problems if canonical(p.distribution) == canonical(distribution)]
     expect(not problems, "no problem", "; ".join(problems))
-    offered = [e for e in get_registry().entries if canonical(e.dist) == canonical(distribution)]
-    expect(bool(offered) or _entry_modules(distribution) == [], "components from ganzoo_components", "none")
+    registry = get_registry()
+    offers = [entry for entry in registry.entries if canonical(entry.dist) == canonical(distribution)]
+    observes = [p for p in registry.plugins if p.observes and canonical(p.distribution) == canonical(distribution)]
+    expect(bool(offers or observes), "components, or hooks that observe runs", "neither")
 
 
 @check("the entry module imports without torch, timm and numpy, which would slow every command")
@@ -111,10 +114,10 @@ def check_package_imports_quietly(distribution: str) -> None:
 @check("licence, version and plugin API are stated")
 def check_package_states(distribution: str) -> None:
     about = metadata.metadata(distribution)
-    licences = [about.get("License-Expression"), about.get("License")]
-    licences += [line for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
+    stated = [value for key in ("License-Expression", "License", "Classifier") for value in about.get_all(key) or []]
+    licences = [value for value in stated if "::" not in value or value.startswith("License ::")]
     expect(any(licences), 'a licence in pyproject.toml, as license = "MIT"', "none")
-    expect(bool(about.get("Version")), "a version", about.get("Version"))
+    expect(bool(about.get_all("Version")), "a version", "none")
     apis = _report(distribution)["api"]
     expect(all(isinstance(api, int) for api in apis), f"ganzoo_api = {API} in the entry module", apis)
 

@@ -163,7 +163,7 @@ def newest(run: Run, warn: Callable[[str], None], name: str | None = None) -> Ch
 
 
 def set_aside(run: Run, nimg: int) -> None:
-    """Rename the checkpoints after `nimg`, all damaged, to NAME.damaged: they must not pass for this run's newest, or outlive it."""
+    """Rename the checkpoints after `nimg`, all damaged, to NAME.damaged: they must not pass for the newest, or outlive it."""
     for path in run.checkpoints():
         if (images_at(path.name) or 0) > nimg:
             aside = path.with_name(f"{path.name}.damaged")

@@ -17,18 +17,21 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ganzoo.assembly import Plan, make_plan, plan_from_table, rehearse
+from ganzoo.assembly import Plan, make_plan, plan_from_table
 from ganzoo.config import Layer, RunConfig, layer_from_dict, layer_from_toml
 from ganzoo.data.cache import Store, materialise
 from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.fitting import coupled
 from ganzoo.registry import get_registry
-from ganzoo.runs import Run, next_directory, quote
+from ganzoo.rehearsal import rehearse
+from ganzoo.runs import Run, expanded, next_directory, quote
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview
 from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions, is_out_of_memory
 from ganzoo.training.writing import Observers, RunWriter
+
+RUNS = Path("runs")
 
 
 class Display(Protocol):
@@ -97,14 +100,15 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     rehearse(plan)
     device = choose_device(plan.config.settings.device)
     _settle_precision(plan, device)
-    out = out or next_directory(Path("runs"), plan.config.gen.name, plan.config.disc.name)
-    Run.check_free(out)
+    names = (plan.config.gen.name, plan.config.disc.name)
+    Run.check_free(out or next_directory(RUNS, *names))
     for notice in plan.notices:
         display.say(notice)
     game = plan.build(_initial(init_from, display))
     with torch.random.fork_rng(devices=[]):  # as after the building, whether images are decoded or come from the cache
         store = _read(plan, display)
-    run = Run.create(out, _table(plan, store))
+    table = _table(plan, store)
+    run = Run.create(out, table) if out else Run.create_next(RUNS, *names, table)
     with _short_of_memory(plan, device):
         return _session(plan, run, game, store, device, display)
 
@@ -260,7 +264,7 @@ def _initial(source: str | None, display: Display) -> Callable[[str, Any], None]
         return lambda role, network: None
     from ganzoo.training.initial import Initial
 
-    return Initial(Path(source), display.say)
+    return Initial(expanded(source), display.say)
 
 
 def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device, display: Display) -> Session:

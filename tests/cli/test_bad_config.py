@@ -20,7 +20,7 @@ BROKEN = [
     ("[G]\nstps = 2", ("unknown key 'G.stps'", "Did you mean 'G.steps'?")),
     ("[Gen]\nlr = 2", ("unknown key 'Gen'", "Did you mean 'gen'?")),
     ("G = 3", ("'G' must be a table, as in [G]",)),
-    ("[gen]\nchannels = 3", ('gen = {\'channels\': 3}: write "NAME:option=value" or a table with name',)),
+    ("[gen]\nchannels = 3", ("gen = {'channels': 3}: write \"NAME:option=value\" or a table with name",)),
     ("[[gen]]\nname = 'dcgan'", ("gen = [{'name': 'dcgan'}]: write",)),
     ("reg = [3]", ("reg = 3: write",)),
     ("aug = false", ("aug = False: write",)),
@@ -39,8 +39,9 @@ PLANS = [
     ("--recipe", "dcgan", "--data", "ring", "--gen", "mlp", "--disc", "mlp"),
     ("--data", "pictures in ünusual places", "--res", "8", "--aug", "none", "--reg", "none", "--gen", "dcgan:channels=4"),
     (
-        "--reg", "r1:every=2", "--reg", "spectral-norm", "--set", "G.lr=constant(1e-3, 50%) then cosine(1e-3, 0)", "--micro-batch",
-        "32", "--set", "D.betas=[linear(0, .5), .9]", "--set", "G.optimizer=sgd:momentum=.5", "--set", "G.betas=none",
+        "--reg", "r1:every=2", "--reg", "spectral-norm", "--micro-batch", "32",
+        "--batch", "64", "--set", "G.lr=constant(1e-3, 50%) then cosine(1e-3, 0)", "--set", "D.betas=[linear(0, .5), .9]",
+        "--set", "G.optimizer=sgd:momentum=.5", "--set", "G.betas=none",
     ),
 ]  # fmt: skip
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ganzoo.data.cache import materialise
+from ganzoo.training import launch
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
 
@@ -35,6 +38,30 @@ def test_an_out_that_is_taken(cli: Cli, run: Path) -> None:
     Path("empty").mkdir()
     cli("train", *cli.tiny, "--out", "empty")
     assert Path("empty/run.toml").exists()
+
+
+def test_a_tilde_that_the_shell_left_alone(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    Path("home").mkdir()
+    cli("train", *cli.tiny, "--out=~/mine", "--init-from=~/../run", "--config=~/../run/run.toml")
+    cli("resume", "~/mine", "--kimg", "0.04")
+    cli("export", "~/mine", "--out=~/model")
+    cli("sample", "~/model", "--n", "1", "--out=~/a.png")
+    out, _ = cli("runs", "~/")
+    assert "home/mine  done" in out
+    assert not Path("~").exists()
+
+
+def test_two_runs_that_start_at_once_take_two_numbers(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one takes this one's number while this one reads its data."""
+
+    def slow(*args: object, **kwargs: object) -> object:
+        Path("runs/00000-dcgan-dcgan").mkdir(parents=True)
+        return materialise(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(launch, "materialise", slow)
+    out, _ = cli("train", *cli.tiny)
+    assert "done: runs/00001-dcgan-dcgan" in out
 
 
 def test_an_out_that_may_not_be_written(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +173,7 @@ def test_a_damaged_newest_does_not_outlive_what_is_trained_after_it(cli: Cli, ru
     (run / "run.toml").write_text(text.replace("keep = 2", "keep = 1").replace("every = 0.016", "every = 0.008"))
     _flip(run / "checkpoints" / STAMPS[1] / "players.safetensors")
     cli("resume", run, "--kimg", "0.024")
-    out, err = cli("sample", run, "--n", "1", "--out", "a.png")
+    _, err = cli("sample", run, "--n", "1", "--out", "a.png")
     assert err == ""
     assert [p.name for p in sorted((run / "checkpoints").iterdir())] == ["000000.024", f"{STAMPS[1]}.damaged"]
 
@@ -154,7 +181,8 @@ def test_a_damaged_newest_does_not_outlive_what_is_trained_after_it(cli: Cli, ru
 def test_all_checkpoints_damaged_or_gone(cli: Cli, run: Path) -> None:
     for stamp in STAMPS:
         (run / "checkpoints" / stamp / "players.safetensors").write_bytes(b"")
-    last = (f"checkpoint run/checkpoints/{STAMPS[0]} is damaged", "no other is left", "ganzoo train --config run/run.toml --out DIR")
+    again = "ganzoo train --config run/run.toml --out DIR"
+    last = (f"checkpoint run/checkpoints/{STAMPS[0]} is damaged", "no other is left", again)
     cli.refused("resume", run, code=1, says=last)
     for command in (("sample", run, "--out", "a.png"), ("export", run)):
         _, err = cli(*command, code=1)
@@ -221,7 +249,7 @@ def test_a_damaged_log_is_no_reason_to_fail(cli: Cli, run: Path) -> None:
         (("--out", "file"), ("--out file: write",)),
         (("--out", "file/a.png"), ("/file is no directory",)),
         ((), ("Missing option '--out'",)),
-        (("--out", "a.png", "--class", "Fod & Drink"), ("there is no class", "Did you mean 'Food & Drink'?", "Classes: Smileys")),
+        (("--out", "a.png", "--class", "Fod & Drink"), ("no class", "Did you mean 'Food & Drink'?", "Classes: Smil")),
         (("--out", "a.png", "--class", "9"), ("there is no class '9'",)),
         (("--out", "a.png", "--class", "-1"), ("there is no class '-1'",)),
         (("--out", "a.png", "--seeds", "3,x"), ("--seeds 3,x: write whole numbers from 0",)),

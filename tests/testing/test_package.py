@@ -25,6 +25,16 @@ def ganzoo_components():
 """
 
 
+OBSERVER = """
+from ganzoo.plugin import hookimpl
+class Plugin:
+    ganzoo_api = 1
+    @hookimpl
+    def ganzoo_run_end(self, run): pass
+plugin = Plugin()
+"""
+
+
 @pytest.mark.parametrize("check", PACKAGE_CHECKS, ids=name_of)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_installed_distributions_pass(distribution: str, check: Check) -> None:
@@ -50,7 +60,7 @@ FAULTY: list[tuple[Check, str, str, str]] = [
         package.check_package_loads,
         "empty",
         RECIPE.replace("yield", "return ()\n    yield"),
-        "components from ganzoo_components",
+        "components, or hooks that observe runs; seen: neither",
     ),
     (package.check_package_imports_light, "heavy", "import numpy\n" + RECIPE, "numpy imported with it"),
     (QUIETLY, "prints", RECIPE + "print('hello')", "its entry module is imported; seen: changes in the terminal: hello"),
@@ -73,6 +83,13 @@ def test_faulty_distributions_are_caught(site: Site, check: Check, dist: str, bo
         check(dist)
     assert str(caught.value).startswith(f"{dist}: expected")
     assert f"Contract: {check.contract}" in str(caught.value)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("check", PACKAGE_CHECKS, ids=name_of)
+def test_a_plugin_that_only_observes_passes(site: Site, check: Check) -> None:
+    site.add("watches", OBSERVER, entry="main = MODULE:plugin")
+    state_licence(site, "watches")
+    check("watches")
 
 
 def test_a_target_that_sets_torch_is_caught(site: Site) -> None:

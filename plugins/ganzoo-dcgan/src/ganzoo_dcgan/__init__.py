@@ -8,9 +8,14 @@ from ganzoo.plugin import Component, hookimpl
 
 ganzoo_api = 1
 
-GAN, CGAN, DCGAN = "arXiv:1406.2661", "arXiv:1411.1784", "arXiv:1511.06434"
-ADAM = {f"{player}.{key}": value for player in "GD" for key, value in [("optimizer", "adam"), ("lr", 2e-4), ("betas", [0.5, 0.999])]}
-RECOMMENDS = {**ADAM, "D.steps": 1, "loss": "non-saturating", "ema.half_life": 5.0}
+GAN, DCGAN = "arXiv:1406.2661", "arXiv:1511.06434"
+ADAM = {"optimizer": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}  # Radford et al. 2016, section 4
+RECOMMENDS = {
+    **{f"{player}.{key}": value for player in "GD" for key, value in ADAM.items()},
+    "D.steps": 1,
+    "loss": "non-saturating",
+}
+COUPLES = "batch norm, unless norm says otherwise"
 
 
 @hookimpl
@@ -22,7 +27,7 @@ def ganzoo_components() -> Iterator[Component]:
         summary="Multilayer perceptron of the first GAN: images, points and signals",
         paper=GAN,
         labels="used",
-        couples="batch norm",
+        couples=COUPLES,
         recommends={**RECOMMENDS, "disc": "mlp"},
     )
     yield Component(
@@ -33,33 +38,33 @@ def ganzoo_components() -> Iterator[Component]:
         paper=GAN,
         provides=frozenset({"head", "features", "double-backward"}),
         labels="used",
-        couples="batch norm",
+        couples=COUPLES,
         recommends={**RECOMMENDS, "gen": "mlp"},
     )
     yield Component(
         "generator",
         "dcgan",
         "ganzoo_dcgan.dcgan:DCGANGenerator",
-        summary="Transposed convolutions with batch norm; class embedding or conditional norm",
+        summary="Transposed convolutions and batch norm; class embedding, class-wise norm as an option",
         paper=DCGAN,
         modality=frozenset({"image"}),
         resolutions="power of two from 8",
         labels="used",
-        couples="batch norm",
+        couples=COUPLES,
         recommends={**RECOMMENDS, "disc": "dcgan"},
     )
     yield Component(
         "discriminator",
         "dcgan",
         "ganzoo_dcgan.dcgan:DCGANDiscriminator",
-        summary="Strided convolutions; projection of the class, minibatch spread as an option",
+        summary="Strided convolutions; projection of the class, minibatch standard deviation as an option",
         paper=DCGAN,
         provides=frozenset({"head", "features", "double-backward"}),
         modality=frozenset({"image"}),
         resolutions="power of two from 8",
         labels="used",
         min_group="minibatch_stddev",
-        couples="batch norm",
+        couples=COUPLES,
         recommends={**RECOMMENDS, "gen": "dcgan"},
     )
     for name, summary, paper, modality, provides in [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -119,10 +120,7 @@ class MLPGenerator(nn.Module):
         self.classes = Classes(len(data.classes), embedding)
         widths = [z_dim + self.classes.width] + [width] * depth
         self.layers = nn.Sequential(
-            *(
-                Layer(i, o, activation=activation, pieces=pieces, norm=norm, dropout=0.0)
-                for i, o in zip(widths, widths[1:], strict=False)
-            )
+            *(Layer(i, o, activation=activation, pieces=pieces, norm=norm, dropout=0.0) for i, o in pairwise(widths))
         )
         self.out = nn.Linear(widths[-1], math.prod(data.shape))
         self.bounded = data.modality == "image"
@@ -165,13 +163,12 @@ class MLPDiscriminator(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        at_least(1, width=width, pieces=pieces, embedding=embedding)
-        at_least(0, depth=depth, gain=gain)
+        at_least(1, width=width, depth=depth, pieces=pieces, embedding=embedding)
+        at_least(0, gain=gain)
         self.classes = Classes(len(data.classes), embedding)
         widths = [math.prod(data.shape) + self.classes.width] + [width] * depth
         self.layers = nn.ModuleList(
-            Layer(i, o, activation=activation, pieces=pieces, norm=norm, dropout=dropout)
-            for i, o in zip(widths, widths[1:], strict=False)
+            Layer(i, o, activation=activation, pieces=pieces, norm=norm, dropout=dropout) for i, o in pairwise(widths)
         )
         self.head = nn.Linear(widths[-1], 1)
         initialise(self, init, gain)

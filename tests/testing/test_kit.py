@@ -1,0 +1,98 @@
+"""The checks as a set: none is forgotten, each says what contract it holds parts to, and none leaves a trace."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+
+import pytest
+import torch
+
+from ganzoo import testing
+from ganzoo.plugin import KINDS, Component, DataSpec, Resolutions
+from ganzoo.testing import (
+    CHECKS,
+    COMPONENT_CHECKS,
+    PACKAGE_CHECKS,
+    TRAINING_CHECKS,
+    augmentations,
+    datasets,
+    discriminators,
+    games,
+    generators,
+    losses,
+    package,
+    regularizers,
+    suitable_data,
+    training,
+)
+
+MODULES: Mapping[ModuleType, tuple[testing.Check, ...]] = {
+    generators: CHECKS["generator"],
+    discriminators: CHECKS["discriminator"],
+    losses: CHECKS["loss"],
+    regularizers: CHECKS["regularizer"],
+    augmentations: CHECKS["augmentation"],
+    games: CHECKS["game"],
+    datasets: CHECKS["dataset"],
+    package: PACKAGE_CHECKS + COMPONENT_CHECKS,
+    training: TRAINING_CHECKS,
+}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_every_check_is_listed_once_with_its_contract(module: ModuleType) -> None:
+    written = {f for name, f in vars(module).items() if name.startswith("check_") and f.__module__ == module.__name__}
+    listed = MODULES[module]
+    assert set(listed) == written
+    assert len(listed) == len(written)
+    for check in listed:
+        assert check.contract  # type: ignore[attr-defined]
+        assert next(iter(inspect.signature(check).parameters)) in ("entry", "distribution")
+
+
+def test_names_are_unique() -> None:
+    names = [check.__name__ for checks in MODULES.values() for check in checks]
+    assert len(set(names)) == len(names)
+    assert set(CHECKS) <= set(KINDS)
+
+
+def test_a_check_leaves_the_random_state_as_it_was() -> None:
+    from ganzoo.registry import get_registry
+
+    before = torch.get_rng_state()
+    generators.check_generator_gradients(get_registry().find("generator", "mlp"), DataSpec("points", (2,)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("declared", "shapes"),
+    [
+        ({"resolutions": "power of two from 8"}, {(3, 8, 8), (1, 8, 16)}),
+        ({"resolutions": "28, 32"}, {(3, 28, 28)}),
+        ({"resolutions": "square multiple of 16 from 64"}, {(3, 64, 64), (1, 64, 64)}),
+        ({"resolutions": "power of two from 256"}, {(3, 256, 256)}),
+    ],
+)
+def test_suitable_data_are_of_resolutions_that_the_component_does(
+    declared: dict[str, str], shapes: set[tuple[int, ...]]
+) -> None:
+    component = Component("generator", "tried", "m:a", modality=frozenset({"image"}), **declared)
+    found = suitable_data(component)
+    assert all(Resolutions(declared["resolutions"]).admits(spec.resolution) for spec in found)
+    assert shapes <= {spec.shape for spec in found}
+    assert {bool(spec.classes) for spec in found} == {True, False}
+
+
+def test_suitable_data_have_classes_and_sources_as_declared() -> None:
+    def classes(**declared: object) -> set[bool]:
+        return {bool(spec.classes) for spec in suitable_data(Component("generator", "tried", "m:a", **declared))}  # type: ignore[arg-type]
+
+    assert classes(labels="required") == {True}
+    assert classes(labels="refused") == {False}
+    assert classes(needs=frozenset({"classes"})) == {True}
+    pairs = suitable_data(Component("generator", "tried", "m:a", provides=frozenset({"translate"})))
+    assert pairs
+    assert all(spec.source is not None and spec.modality == "image" for spec in pairs)
+    assert {spec.modality for spec in suitable_data(Component("loss", "tried", "m:a"))} == {"image", "points", "signal"}
