@@ -34,13 +34,13 @@ class PartnerGenerator(nn.Module):
         super().__init__()
         self.z_dim, self.classes, self.shape = _Z_DIM, len(data.classes), data.shape
         eats = math.prod(data.source.shape) if data.source is not None else _Z_DIM
-        self.style = nn.Linear(eats + self.classes, _STYLES * _WIDTH)
+        self.first = nn.Linear(eats + self.classes, _STYLES * _WIDTH)
         self.out = nn.Linear(_STYLES * _WIDTH, math.prod(data.shape))
         self.bounded = data.modality == "image"
         self.register_buffer("mean_w", torch.zeros(_WIDTH))
 
     def mapping(self, x: Tensor, condition: Condition) -> Tensor:
-        return self.style(_beside(x.flatten(1), condition, self.classes)).tanh().unflatten(1, (_STYLES, _WIDTH))
+        return self.first(_beside(x.flatten(1), condition, self.classes)).tanh().unflatten(1, (_STYLES, _WIDTH))
 
     def synthesis(self, w: Tensor) -> Tensor:
         out = self.out(w.flatten(1)).unflatten(1, self.shape)

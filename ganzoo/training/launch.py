@@ -110,7 +110,10 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     table = _table(plan, store)
     run = Run.create(out, table) if out else Run.create_next(RUNS, *names, table)
     with _short_of_memory(plan, device):
-        return _session(plan, run, game, store, device, display)
+        session = _session(plan, run, game, store, device, display)
+    if init_from is not None:
+        session.trainer.save(run)  # or a crash before the first checkpoint would lose where it started
+    return session
 
 
 def resume(path: Path | str, display: Display, kimg: float | None = None) -> Session:

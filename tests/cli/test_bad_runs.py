@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -90,6 +89,7 @@ def test_fine_tuning_of_something_else_is_refused_before_data_are_read(cli: Cli,
 
 
 def test_a_run_in_use(cli: Cli, run: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="another lock on Windows")
     with (run / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         cli.refused("resume", run, says=("run is in use by another process", "wait for it"), code=1)
