@@ -33,7 +33,6 @@ def check_dataset_records(entry: Entry, options: Options = NO_OPTIONS) -> None:
         if name == "names" or values is not None:
             expect(len(values) == n, f"{n} {name}", len(values))
             expect(all(isinstance(value, str) for value in values), f"{name} of str", values[0])
-    expect(len(set(dataset.names)) == n, "a name of its own for each record", f"{len(set(dataset.names))} names for {n}")
     spec = dataset.spec
     expect(isinstance(spec, DataSpec), "spec, a DataSpec", type(spec).__name__)
     expect(DataSpec.from_dict(spec.to_dict()) == spec, "a spec that run.toml can hold", spec)

@@ -19,7 +19,7 @@ LABELLED = IMAGES.replace(classes=CLASSES)
 POINTS = DataSpec("points", (2,))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
     with pytest.MonkeyPatch.context() as context:
         context.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -49,12 +49,6 @@ class TooFewNames(Sound):
         return 7
 
 
-class SameNames(Sound):
-    def __init__(self, *, level: int = 200) -> None:
-        super().__init__(level=level)
-        self.names = ["image.png"] * 6
-
-
 class LabelsFromOne(Sound):
     def __init__(self, *, level: int = 200) -> None:
         super().__init__(level=level)
@@ -127,7 +121,6 @@ class DrawsNothing(Sound):
 POINTS = {"modality": "points"}
 FAULTS = [
     Fault(datasets.check_dataset_records, TooFewNames, "expected 7 names; seen: 6"),
-    Fault(datasets.check_dataset_records, SameNames, "1 names for 6"),
     Fault(datasets.check_dataset_records, Sound, "data of modality points; seen: image", declared=POINTS),
     Fault(datasets.check_dataset_labels, LabelsFromOne, "labels from 0 to 1; seen: 1 to 2"),
     Fault(datasets.check_dataset_labels, NarrowLabels, r"int64 \[6\]; seen: uint8"),
