@@ -33,20 +33,29 @@ class Health:
     def _signs(self, stats: Mapping[str, float], classes: bool) -> Iterator[tuple[str, str]]:
         wins, grad, diversity = (stats.get(name) for name in ("D/wins", "G/grad", "diversity"))
         if wins is not None and wins > 0.998:
-            yield "D wins", (
-                f"D wins outright: it rates {wins:.1%} of the reals above their fakes (its mean output: reals "
-                f"{stats.get('D/real', 0):.3g}, fakes {stats.get('D/fake', 0):.3g}). Weaken it: a regularizer (ganzoo list "
-                f"regularizer), an augmentation, a lower --set D.lr, a narrower --disc"
+            yield (
+                "D wins",
+                (
+                    f"D wins outright: it rates {wins:.1%} of the reals above their fakes (its mean output: reals "
+                    f"{stats.get('D/real', 0):.3g}, fakes {stats.get('D/fake', 0):.3g}). Weaken it: a regularizer (ganzoo list "
+                    f"regularizer), an augmentation, a lower --set D.lr, a narrower --disc"
+                ),
             )
         usual = median(self._grads) if len(self._grads) >= 5 else 0.0
         if grad is not None and grad < 1e-3 * usual:
-            yield "G's gradient", (
-                f"G's gradient vanishes: its norm is {grad:.2g}, usually {usual:.2g}. G no longer learns; another loss (ganzoo "
-                f"list loss) or a weaker D keeps it alive"
+            yield (
+                "G's gradient",
+                (
+                    f"G's gradient vanishes: its norm is {grad:.2g}, usually {usual:.2g}. G no longer learns; another loss (ganzoo "
+                    f"list loss) or a weaker D keeps it alive"
+                ),
             )
         if diversity is not None and self._varied and diversity < 0.4:
             where = "within a class" if classes else "within a batch"
-            yield "diversity", (
-                f"diversity {where} collapses: two fakes are {diversity:.2f} times as far apart as two reals. Packing, "
-                f"minibatch statistics, a gradient penalty on reals or more data help (ganzoo list regularizer)"
+            yield (
+                "diversity",
+                (
+                    f"diversity {where} collapses: two fakes are {diversity:.2f} times as far apart as two reals. Packing, "
+                    f"minibatch statistics, a gradient penalty on reals or more data help (ganzoo list regularizer)"
+                ),
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from ganzoo.training.checkpoint import newest
 from ganzoo.training.launch import Quiet, resume, train
 

@@ -71,7 +71,7 @@ def ganzoo_components() -> Iterator[Component]:
         ("emoji", "The default: drawings of nine categories in five minutes on two CPU cores", DCGAN, "image", {"default"}),
         ("points", "The first GAN on points of the plane", GAN, "points", {"default"}),
         ("signal", "The first GAN on one-dimensional signals", GAN, "signal", {"default"}),
-        ("dcgan", "DCGAN as published, at 64x64", DCGAN, "image", set()),
+        ("dcgan", "DCGAN at 64x64, with the settings of its paper", DCGAN, "image", set()),
     ]:
         yield Component(
             "recipe",

@@ -159,7 +159,7 @@ class DCGANGenerator(nn.Module):
         if self.embedding is not None:
             labels = condition["labels"]
             x = torch.cat([x, self.embedding(labels)], 1)
-        # channels behind: the layout of channels_last, in which batch norm under bf16 is 20 times faster on the CPU
+        # channels behind: the layout of channels_last, without which batch norm under bf16 took a fifth of a step on the CPU
         x = self.project(x).unflatten(1, self.small).permute(0, 3, 1, 2)
         for norm, up in zip(self.norms, self.ups, strict=True):
             x = up(F.relu(norm(x, labels) if isinstance(norm, ClassNorm) else norm(x)))
@@ -246,5 +246,5 @@ def with_spread(x: Tensor, group: int) -> Tensor:
         raise ValueError(f"a batch of {len(x)} is no multiple of minibatch_stddev={group}: change one of the two")
     deviation = x.unflatten(0, (-1, group))
     deviation = deviation - deviation.mean(1, keepdim=True)
-    spread = (deviation.square().mean(1) + 1e-8).sqrt().mean((1, 2, 3))  # [N / group]; torch.var is several times slower here
+    spread = (deviation.square().mean(1) + 1e-8).sqrt().mean((1, 2, 3))  # [N / group]; torch.var is slower
     return torch.cat([x, spread.repeat_interleave(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
