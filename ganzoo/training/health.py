@@ -46,8 +46,8 @@ class Health:
             yield (
                 "G's gradient",
                 (
-                    f"G's gradient vanishes: its norm is {grad:.2g}, usually {usual:.2g}. G no longer learns; another loss (ganzoo "
-                    f"list loss) or a weaker D keeps it alive"
+                    f"G's gradient vanishes: its norm is {grad:.2g}, usually {usual:.2g}. G no longer learns; another loss "
+                    f"(ganzoo list loss) or a weaker D keeps it alive"
                 ),
             )
         if diversity is not None and self._varied and diversity < 0.4:
@@ -55,7 +55,7 @@ class Health:
             yield (
                 "diversity",
                 (
-                    f"diversity {where} collapses: two fakes are {diversity:.2f} times as far apart as two reals. Packing, "
-                    f"minibatch statistics, a gradient penalty on reals or more data help (ganzoo list regularizer)"
+                    f"diversity {where} collapses: two fakes are {diversity:.2f} times as far apart as two reals. "
+                    f"A regularizer against it (ganzoo list regularizer), a larger batch or more data help"
                 ),
             )
