@@ -14,7 +14,7 @@ from ganzoo.config import layer_from_dict
 from ganzoo.registry import get_registry
 
 RECIPES = {c.name: c for c in ganzoo_dcgan.ganzoo_components() if c.kind == "recipe"}
-RECORDS = {"summary", "paper", "number"}  # of the recipe, not of a run
+RECORDS = {"summary", "paper", "number", "note"}  # of the recipe, not of a run
 
 
 @pytest.fixture
