@@ -7,6 +7,7 @@ images = model.sample(64)          # [64, C, H, W] in [-1, 1]
 from __future__ import annotations
 
 import json
+import sys
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -129,8 +130,12 @@ class Model:
         return directory
 
 
+def _on_stderr(words: str) -> None:
+    print(f"ganzoo: {words}", file=sys.stderr)
+
+
 def load(
-    path: str | Path, *, device: str | torch.device = "cpu", at: str | None = None, warn: Callable[[str], None] = print
+    path: str | Path, *, device: str | torch.device = "cpu", at: str | None = None, warn: Callable[[str], None] = _on_stderr
 ) -> Model:
     """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
 

@@ -153,7 +153,7 @@ def test_nothing_here_tells_anybody_to_install_the_bare_name() -> None:
     for path in ROOT.rglob("*"):
         inside = path.relative_to(ROOT).parts
         skipped = {".git", ".venv", "runs", "dist", "build", "__pycache__"}.intersection(inside) or inside[0].endswith("_cache")
-        if skipped or not path.is_file() or path.suffix in (".png", ".bin", ".webp", ".whl", ".pyc") or path == Path(__file__):
+        if skipped or not path.is_file() or path.suffix in (".png", ".bin", ".webp", ".whl", ".pyc"):
             continue
         text = path.read_text("utf-8", errors="replace")
         bad += [f"{path.relative_to(ROOT)}: {line}" for line in bare_installs(text)]
@@ -172,11 +172,11 @@ def test_no_project_depends_on_the_bare_name() -> None:
 @pytest.mark.parametrize(
     ("text", "bad"),
     [
-        ("pip install ganzoo", True),
-        ("python -m pip install --upgrade 'ganzoo[zoo]'", True),
-        ("pip install ganzoo-core ganzoo", True),
-        ("pip install ganzoo==1.0.", True),
-        ('dependencies = ["ganzoo>=0.1"]', True),
+        ("pip install BARE", True),
+        ("python -m pip install --upgrade 'BARE[zoo]'", True),
+        ("pip install ganzoo-core BARE", True),
+        ("pip install BARE==1.0.", True),
+        ('dependencies = ["BARE>=0.1"]', True),
         ("pip install 'ganzoo-core[zoo]'", False),
         ("pip install ganzoo-biggan", False),
         ("pip install . ./plugins/ganzoo-dcgan", False),
@@ -187,7 +187,7 @@ def test_no_project_depends_on_the_bare_name() -> None:
     ],
 )
 def test_what_counts_as_the_bare_name(text: str, bad: bool) -> None:
-    assert bool(bare_installs(text)) == bad
+    assert bool(bare_installs(text.replace("BARE", "ganzoo"))) == bad  # so that this file does not say it either
 
 
 # ---- they work
