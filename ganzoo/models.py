@@ -7,8 +7,8 @@ images = model.sample(64)          # [64, C, H, W] in [-1, 1]
 from __future__ import annotations
 
 import json
-import sys
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
