@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 
 from ganzoo.assembly import Plan, plan_from_table
 from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
-from ganzoo.options import options_of, resolve
+from ganzoo.options import options_of, resolve, to_toml_value
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
 from ganzoo.runs import Run, expanded, write_atomically
@@ -193,10 +193,11 @@ def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[st
         ) from None
     network = Preview(game, device, 0, counts).settled(network)
     fold(network)
-    entry = plan.chosen["gen"].entry
+    gen = plan.chosen["gen"]
+    entry, options = gen.entry, {name: to_toml_value(value) for name, value in gen.options.items()}
     config = {
         "format": FORMAT,
-        "generator": {"plugin": entry.dist, "version": entry.version, "name": entry.component.name, **_options(plan)},
+        "generator": {"plugin": entry.dist, "version": entry.version, "name": entry.component.name, "options": options},
         "data": plan.data.to_dict(),
         "noise": {"z_dim": getattr(game, "z_dim", 0), "prior": getattr(game, "prior", "normal")},
         "style": "style" in entry.component.provides,
@@ -205,12 +206,6 @@ def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[st
         "components": plan.versions(),
     }
     return Model(network.eval(), plan.data, config, device)
-
-
-def _options(plan: Plan) -> dict[str, Any]:
-    from ganzoo.options import to_toml_value
-
-    return {"options": {name: to_toml_value(value) for name, value in plan.chosen["gen"].options.items()}}
 
 
 def _from_model(path: Path, device: torch.device) -> Model:

@@ -243,14 +243,18 @@ def _read(plan: Plan, display: Display) -> Store:
     return store
 
 
+def _class_counts(store: Store) -> list[int]:
+    """Records of each class; empty without classes."""
+    return [] if store.labels is None else np.bincount(store.labels, minlength=len(store.spec.classes)).tolist()
+
+
 def _table(plan: Plan, store: Store) -> dict[str, Any]:
     """run.toml: the configuration, and records of what it was resolved with."""
-    counts = np.bincount(store.labels, minlength=len(plan.data.classes)).tolist() if store.labels is not None else []
     dataset = {
         "records": len(store),
         "skipped": len(store.skipped),
         "fingerprint": plan.dataset.fingerprint(),
-        "class_counts": counts,
+        "class_counts": _class_counts(store),
     }
     return {**plan.config.to_dict(), "components": plan.versions(), "dataset": dataset, "spec": plan.data.to_dict()}
 
@@ -289,9 +293,8 @@ def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device
         in_memory=settings.in_memory,
         channels_last=bool(channels_last),
     )
-    counts = np.bincount(store.labels, minlength=len(plan.data.classes)).tolist() if store.labels is not None else []
     sources = torch.from_numpy(np.array(store.fields["source"][:256])).float() / 127.5 - 1 if "source" in store.fields else None
-    preview = Preview(game, device, settings.seed, counts, sources)
+    preview = Preview(game, device, settings.seed, _class_counts(store), sources)
     draw = partial(plan.dataset.draw, real=np.array(store.fields["real"][:4096]))
     observers = Observers([("display", display), *get_registry().observers()], display.say)
     writer = RunWriter(run, settings, preview, draw, observers, display.say)
