@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
@@ -151,15 +151,6 @@ class RunConfig:
     reg: tuple[Spec, ...] = ()
     aug: Spec | None = None
     settings: Settings = field(default_factory=Settings)
-
-    def parts(self) -> Iterator[tuple[str, Spec]]:
-        """(key, spec) of every component, `reg` once each."""
-        for key in ("gen", "disc", "loss", "game", "data"):
-            yield key, getattr(self, key)
-        if self.aug is not None:
-            yield "aug", self.aug
-        for spec in self.reg:
-            yield "reg", spec
 
     def to_dict(self) -> dict[str, Any]:
         """As run.toml holds it: None is written "none", and every default is there."""
