@@ -7,7 +7,7 @@ and does not fit is dropped with a notice; what was asked for and does not fit i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -80,6 +80,9 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
         values.update({key: (value, layer.origin) for key, value in layer.settings.items()})
     settings = make_settings({key: value for key, (value, _) in values.items()})
     origins = {key: origin for key, (_, origin) in values.items()}
+    if settings.ema.half_life == "auto":  # Karras et al. 2020, ADA, appendix C
+        settings = replace(settings, ema=replace(settings.ema, half_life=settings.batch * 10 / 32))
+        origins["ema.half_life"] = f"auto, from batch {settings.batch}"
 
     loaded: dict[str, Chosen] = {"data": _load(registry, "data", merged.parts["data"])}
     if dataset is None:
@@ -97,6 +100,11 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
     for key, chosen in loaded.items():
         if key != "data":
             _options(registry, chosen, dataset.spec, settings.batch, merged.parts[key].origins)
+    notices += [
+        f"{part} is unconditional here: {loaded['data']} has no labels"
+        for part in loaded.values()
+        if part.entry.component.labels == "wanted" and not dataset.spec.classes
+    ]
     checks += check_batch(loaded, settings.batch, settings.micro_batch)
     for key, chosen in loaded.items():
         origins[key] = merged.parts[key].origin
@@ -241,8 +249,9 @@ class _Merged:
         before = self.parts.get(key)
         kept = dict(before.spec.options) if before is not None else {}
         if before is not None and before.spec.name != spec.name:
-            # A recipe's resolution is meant for whatever images it is given.
-            kept = {name: value for name, value in kept.items() if key == "data" and name == "res"}
+            # A recipe's resolution is meant for whatever images it is given; the default data set's is its own.
+            lasting = key == "data" and before.origin != "default"
+            kept = {name: value for name, value in kept.items() if lasting and name == "res"}
         options = {**kept, **spec.options}
         origins = {**{name: before.origins[name] for name in kept if before}, **dict.fromkeys(spec.options, layer.origin)}
         self.parts[key] = _MergedPart(Spec(spec.name, options), layer.origin, layer.soft if soft is None else soft, origins)

@@ -57,16 +57,16 @@ class EmaConfig:
     """The averaged generator.
 
     Options:
-        half_life: in kimg; 0: no averaging
+        half_life: in kimg, a number or a schedule as of a learning rate; 0: no averaging; auto: batch * 10 / 32 (StyleGAN2)
         ramp: at most this share of the images seen so far as half-life, so that the first weights are forgotten; none: no ramp
     """
 
-    half_life: float = 10.0
+    half_life: float | str = 10.0
     ramp: float | None = 0.05
 
     def __post_init__(self) -> None:
         for name, value in (("half_life", self.half_life), ("ramp", self.ramp)):
-            if value is not None and not 0 <= value < math.inf:
+            if isinstance(value, (int, float)) and not 0 <= value < math.inf:
                 raise UsageError(f"ema.{name} = {value:g}: it must be a number from 0")
 
 
@@ -250,7 +250,7 @@ class Layer:
 
 
 # Tables of run.toml that record, and decide nothing.
-RECORDS = frozenset({"format", "components", "summary", "paper", "number", "note", "spec", "dataset"})
+RECORDS = frozenset({"format", "components", "summary", "paper", "number", "note", "sources", "spec", "dataset"})
 
 
 def layer_from_dict(table: Mapping[str, Any], origin: str, *, soft: bool = False, regs_replace: bool = True) -> Layer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,25 @@ def misfit(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: 
         if problem := check(part, parts, data, registry):
             return problem
     return None
+
+
+def go_together(entries: Sequence[Entry], registry: Registry) -> bool:
+    """Whether some data and some installed partners let all of these play in one game, by what they declare."""
+    components = [entry.component for entry in entries]
+    modalities = [c.modality for c in components if c.modality]
+    if modalities and not frozenset.intersection(*modalities):
+        return False
+    if {"required", "refused"} <= {c.labels for c in components}:
+        return False
+    sizes = [Resolutions(c.resolutions) for c in components if c.resolutions]
+    if not any(all(can.admits((side, side)) for can in sizes) for side in range(1, 1025)):
+        return False
+    players = {KIND_OF[key] for key in _PROVIDERS}
+    chosen = {c.kind for c in components}
+    provided = frozenset().union(*(c.provides for c in components))
+    # What none of these provides may still come from a part that is not chosen yet.
+    free = frozenset().union(*(e.component.provides for e in registry.entries if e.kind in players - chosen))
+    return all(c.needs <= provided | free for c in components)
 
 
 def check_batch(parts: Mapping[str, Chosen], batch: int, micro_batch: int | None) -> list[str]:

@@ -4,6 +4,9 @@ Every part is built as `target(data, **options)`, where `data` is a `DataSpec` a
 A generator is a Module called as `forward(x, condition)`: `x` is noise [N, z_dim] (it then has an attribute `z_dim`) or an
 image; it returns [N, *data.shape], images in [-1, 1]. A discriminator is called as `forward(images, condition)` and returns a
 `Score` or bare logits. Networks take from `condition` what they know and ignore the rest.
+
+A layer that multiplies its weight by a constant in `forward` (equalised learning rate) keeps that constant in an attribute
+`weight_scale`, so that a norm of the weight can be taken as it is used.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ __all__ = [
     "Critic",
     "DataSpec",
     "Dataset",
+    "Features",
     "Game",
     "Loss",
     "Match",
@@ -107,7 +111,11 @@ class Loss(nn.Module):
     """An adversarial loss: a pure function of scores, one head at a time (the match loops over heads).
 
     Each returns a tensor [N], [N, ...] or a scalar; the match takes its mean. `g` calls `real()` only if it looks at the reals.
+
+    relative  it looks at differences of D's outputs only: D's level means nothing, and the loss does not provide "level"
     """
+
+    relative: bool = False
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -125,6 +133,9 @@ class Augment(nn.Module):
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
 
+    def attach(self, match: Match) -> None:
+        """Look at what it plays with (match.loss.relative), once, before the training."""
+
     def forward(self, images: Tensor) -> Tensor:
         return images
 
@@ -140,6 +151,7 @@ class Regularizer(nn.Module):
     input_grad   of {"real", "fake"}: play.real / play.fake become leaves that require grad before D sees them
     double_backward  `forward` differentiates D's gradient again: under bf16 its play does its own fp32 passes
     parametrizes `attach` changes weights only; it comes after those that insert layers
+    replaces     players whose adversarial loss `forward` takes the place of (feature matching)
     """
 
     players: frozenset[str] = frozenset({"D"})
@@ -147,6 +159,7 @@ class Regularizer(nn.Module):
     input_grad: frozenset[str] = frozenset()
     double_backward: bool = False
     parametrizes: bool = False
+    replaces: frozenset[str] = frozenset()
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -175,6 +188,33 @@ class Regularizer(nn.Module):
 
     def after_step(self, player: str, match: Match) -> None:
         """After `player`'s optimizer step, without grad: clip weights, advance a power iteration."""
+
+
+class Features(nn.Module):
+    """A frozen network that sees images [N, C, H, W] in [-1, 1], C and all as in its `data`, of any size it can take.
+
+    It normalises them itself and repeats a single channel. Its parameters do not ask for gradients and it stays in eval mode,
+    but a gradient flows through it to the images.
+
+    channels  widths of the maps, from shallow to deep
+    strides   how many pixels one place of each map stands for
+    width     of the vector
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    width: int
+
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps [N, channels[i], H / strides[i], W / strides[i]], rounded up."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """One vector an image: [N, width]."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Features:
+        return super().train(False)
 
 
 class Game(nn.Module):

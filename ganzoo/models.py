@@ -62,20 +62,24 @@ class Model:
         truncation  1: as trained; towards 0: more usual and less varied samples
         Raises UsageError for an unknown class, or truncation that the generator cannot do.
         """
+        chosen = list(range(seed, seed + n)) if seeds is None else list(seeds)
+        return self.generate(*self.inputs(chosen, label), truncation)
+
+    def generate(self, x: Tensor, labels: Tensor | None = None, truncation: float | None = None) -> Tensor:
+        """Samples [N, *data.shape] on the CPU of noise [N, z_dim] and class indices [N], as `inputs` gives them."""
         if truncation is not None and not math.isfinite(truncation):
             raise UsageError(f"--truncation {truncation}: give a number, 1 as trained, towards 0 less varied")
-        chosen = list(range(seed, seed + n)) if seeds is None else list(seeds)
-        index = None if label is None else self.class_index(label)
         chunks = []
-        for begin in range(0, len(chosen), _BATCH):
-            x, labels = self._inputs(chosen[begin : begin + _BATCH], index)
-            with torch.no_grad(), guarded(self.device, chosen[begin]):
-                chunks.append(self._generate(x, labels, truncation).float().cpu())
+        for begin in range(0, len(x), _BATCH):
+            part = slice(begin, begin + _BATCH)
+            with torch.no_grad(), guarded(self.device):
+                made = self._generate(x[part], None if labels is None else labels[part], truncation)
+            chunks.append(made.float().cpu())
         return torch.cat(chunks) if chunks else torch.empty(0, *self.data.shape)
 
     def labels(self, seeds: Sequence[int], label: str | int | None = None) -> list[int]:
         """The class index of each of these seeds' samples; empty without classes."""
-        _, labels = self._inputs(list(seeds), None if label is None else self.class_index(label))
+        _, labels = self.inputs(seeds, label)
         return [] if labels is None else labels.tolist()
 
     def class_index(self, label: str | int) -> int:
@@ -91,7 +95,9 @@ class Model:
         shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
         raise UsageError(f"there is no class '{label}'.{did_you_mean(str(label), classes)} Classes: {shown}")
 
-    def _inputs(self, seeds: list[int], index: int | None) -> tuple[Tensor, Tensor | None]:
+    def inputs(self, seeds: Sequence[int], label: str | int | None = None) -> tuple[Tensor, Tensor | None]:
+        """The noise [N, z_dim] of these seeds and class indices [N] (None without classes), on the model's device."""
+        index = None if label is None else self.class_index(label)
         z_dim, uniform = self.config["noise"]["z_dim"], self.config["noise"]["prior"] == "uniform"
         x, labels = [], []
         for seed in seeds:  # on the CPU, so that a seed means the same on every device
@@ -100,7 +106,8 @@ class Model:
             x.append(z.uniform_(-1, 1, generator=generator) if uniform else z.normal_(generator=generator))
             if self.data.classes:
                 labels.append(int(torch.randint(len(self.data.classes), (), generator=generator)) if index is None else index)
-        return torch.stack(x).to(self.device), torch.tensor(labels).to(self.device) if labels else None
+        stacked = torch.stack(x) if x else torch.empty(0, z_dim)
+        return stacked.to(self.device), torch.tensor(labels).to(self.device) if labels else None
 
     def _generate(self, x: Tensor, labels: Tensor | None, truncation: float | None) -> Tensor:
         condition = {} if labels is None else {"labels": labels}

@@ -39,7 +39,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Labels = Literal["ignored", "used", "required", "refused"]
+Labels = Literal["ignored", "used", "wanted", "required", "refused"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -182,7 +182,8 @@ class Component:
     needs        capabilities asked of another part: a network's of its partner, a regularizer's of G or D, and so on
     modality     of "image", "points", "signal"...; empty: any
     resolutions  a phrase, see Resolutions; None: any
-    labels       "ignored"; "used" where the data has them; "required"; "refused"
+    labels       "ignored"; "used" where the data has them; "wanted", the same with a notice where there are none; "required";
+                 "refused"
     min_group    batches and micro-batches must be multiples of it: a number, or the name of the option that holds it
     couples      what couples the samples of a batch ("batch norm"), so that micro-batches differ from it; empty: nothing does
     recommends   configuration that suits it, by key: {"D.lr": 4e-4, "reg": ["r1"], "disc": "dcgan"}

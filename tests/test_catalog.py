@@ -8,6 +8,7 @@ import pytest
 
 from ganzoo.catalog import get_catalog, load_catalog
 from ganzoo.errors import UsageError
+from ganzoo.options import parse_spec
 from ganzoo.plugin import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,7 @@ def test_our_catalogue() -> None:
     names = [offer.distribution for offer in catalog.offers]
     assert len(set(names)) == len(names)
     assert all(offer.summary for offer in catalog.offers)
-    assert catalog.defaults["data"] in catalog.names("dataset")
+    assert parse_spec(catalog.defaults["data"]).name in catalog.names("dataset")
     assert catalog.defaults["loss"] in catalog.names("loss")
     assert catalog.defaults["game"] in catalog.names("game")
     assert set(catalog.default_recipes) == {"image", "points", "signal"}

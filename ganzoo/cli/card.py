@@ -48,7 +48,7 @@ images = ganzoo.load(".").sample(64)  # [64, {", ".join(map(str, model.data.shap
 {rows}
 
 - {config["kimg"]:g} thousand images seen, batch {table["batch"]}, seed {config["seed"]}, averaged weights
-  (half-life {table["ema"]["half_life"]:g} kimg), {table["precision"]}.{diversity}
+  (half-life {table["ema"]["half_life"]} kimg), {table["precision"]}.{diversity}
 - {table.get("dataset", {}).get("records", "?")} training records.
 
 ## What to know

@@ -23,7 +23,9 @@ COMMANDS: dict[str, str] = {
     "sample": "Draw samples from a run or an exported model.",
     "export": "Write a run's generator as a model to share.",
     "runs": "List runs: state, progress, speed.",
+    "explore": "Walk through a generator's latent space.",
     "list": "List the components that are installed.",
+    "search": "Find components by a word, also by the names that papers use.",
     "info": "Show one component and its options.",
     "doctor": "Check Python, torch, devices and every plugin.",
 }

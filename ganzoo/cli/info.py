@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from ganzoo.options import Option, format_value, options_of, to_toml_value, toml_text, type_text
+from ganzoo.config import RECORDS
+from ganzoo.options import Option, Spec, format_value, options_of, parse_spec, to_toml_value, toml_text, type_text
 from ganzoo.registry import Entry, get_registry
 
 
@@ -27,7 +28,10 @@ def command(kind: str, name: str, as_json: bool) -> None:
     target = registry.load(entry)
     options = [] if entry.kind == "recipe" else list(options_of(target).values())
     facts = describe(entry)
-    facts |= {"table": target} if entry.kind == "recipe" else {"options": [_option(option) for option in options]}
+    if entry.kind == "recipe":
+        facts |= {"table": target, "values": recipe_values(target)}
+    else:
+        facts["options"] = [_option(option) for option in options]
     click.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(facts, options)))
 
 
@@ -94,13 +98,48 @@ def _lines(facts: Mapping[str, Any], options: list[Option]) -> Iterator[str]:
     for key, value in _flat(facts["recommends"]):
         yield from _wrapped("recommends", f"{key} = {toml_text(value)}")
     if "table" in facts:
-        yield from ("", *(f"{key} = {toml_text(value)}" for key, value in _flat(facts["table"])))
+        yield from _recipe(facts)
         return
     yield "" if options else "takes no options"
     for option in options:
         default = "required" if option.required else f"= {format_value(option.default)}"
         yield f"{option.name} {default}  ({type_text(option.annotation)})"
         yield from textwrap.wrap(option.meaning, 100, initial_indent="    ", subsequent_indent="    ")
+
+
+def recipe_values(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each value of a recipe with where it comes from: "key", "value", "source" (None where the recipe does not say).
+
+    [sources] goes by key or by what a key begins with, up to a dot; the longest wins.
+    """
+    sources = table.get("sources", {})
+    parts = {key: value for key, value in table.items() if key not in RECORDS and key != "reg"}
+    values = [*_flat(parts)]
+    for reg in table.get("reg", []):
+        spec = parse_spec(reg) if isinstance(reg, str) else Spec(reg["name"], {k: v for k, v in reg.items() if k != "name"})
+        key = f"reg.{spec.name}"
+        values += [(f"{key}.name", spec.name), *((f"{key}.{name}", value) for name, value in spec.options.items())]
+    rows = []
+    for key, value in values:
+        words = key.split(".")
+        starts = [".".join(words[:n]) for n in range(len(words), 0, -1)]
+        rows.append({"key": key, "value": value, "source": next((sources[s] for s in starts if s in sources), None)})
+    return rows
+
+
+def _recipe(facts: Mapping[str, Any]) -> Iterator[str]:
+    table, rows = facts["table"], facts["values"]
+    for key in ("number", "note"):
+        if key in table:
+            yield from _wrapped(key, table[key])
+    yield ""
+    texts = [f"{row['key']} = {toml_text(row['value'])}" for row in rows]
+    width = min(max(map(len, texts), default=0), 44)
+    before = None
+    for text, row in zip(texts, rows, strict=True):
+        source = row["source"] or ""
+        yield f"{text:<{width}}  {source if source != before or not source else '  as above'}".rstrip()
+        before = source
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,18 +10,28 @@ from typing import Any
 import click
 
 from ganzoo.catalog import Catalog, get_catalog
+from ganzoo.config import KIND_OF
+from ganzoo.errors import UsageError
+from ganzoo.fitting import go_together
 from ganzoo.plugin import KINDS
-from ganzoo.registry import Registry, as_kind, canonical, get_registry, matches
+from ganzoo.registry import Entry, Registry, as_kind, canonical, get_registry, matches
 
 Row = dict[str, Any]
+_FITTED = ("generator", "discriminator", "loss", "regularizer", "augmentation")
 
 
 @click.command("list")
 @click.argument("kind", required=False)
 @click.argument("pattern", required=False)
+@click.option(
+    "--fits",
+    multiple=True,
+    metavar="KEY=NAME",
+    help="Only what goes with it: --fits gen=stylegan (keys: gen, disc, loss, reg, aug, data).",
+)
 @click.option("--all", "everything", is_flag=True, help="Also what the catalogue knows and is not installed.")
 @click.option("--json", "as_json", is_flag=True, help="An array of objects, for programs.")
-def command(kind: str | None, pattern: str | None, everything: bool, as_json: bool) -> None:
+def command(kind: str | None, pattern: str | None, fits: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """List the components that are installed.
 
     KIND is generator, discriminator, loss and so on; PATTERN is a glob over names ('r*'), or over
@@ -31,7 +41,10 @@ def command(kind: str | None, pattern: str | None, everything: bool, as_json: bo
         kind, pattern = None, kind
     kind = as_kind(kind) if kind is not None else None
     registry = get_registry()
-    rows = installed(registry, kind, pattern)
+    if fits and everything:
+        raise UsageError("--fits goes by what installed components declare: leave --all out")
+    entries = registry.select(kind, pattern)
+    rows = [row_of(entry) for entry in (fitting(registry, entries, fits) if fits else entries)]
     if everything:
         rows += installable(registry, get_catalog(), kind, pattern)
         rows.sort(key=lambda row: KINDS.index(row["kind"]))
@@ -39,25 +52,40 @@ def command(kind: str | None, pattern: str | None, everything: bool, as_json: bo
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif not rows:
         click.echo("nothing matches" + ("" if everything else "; --all shows what could be installed"), err=True)
-    elif sys.stdout.isatty():
-        _draw(rows)
     else:
-        _write(rows)
+        show(rows)
 
 
-def installed(registry: Registry, kind: str | None, pattern: str | None) -> list[Row]:
-    return [
-        {
-            "kind": entry.kind,
-            "name": entry.name,
-            "plugin": entry.dist,
-            "version": entry.version,
-            "summary": entry.component.summary,
-            "paper": entry.component.paper,
-            "installed": True,
-        }
-        for entry in registry.select(kind, pattern)
-    ]
+def show(rows: list[Row]) -> None:
+    """Rows as a table on a terminal, as aligned text elsewhere."""
+    (_draw if sys.stdout.isatty() else _write)(rows)
+
+
+def row_of(entry: Entry) -> Row:
+    """An installed component."""
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "plugin": entry.dist,
+        "version": entry.version,
+        "summary": entry.component.summary,
+        "paper": entry.component.paper,
+        "installed": True,
+    }
+
+
+def fitting(registry: Registry, entries: list[Entry], fits: tuple[str, ...]) -> list[Entry]:
+    """Those of the entries that go with all that `fits` names, of kinds that are not named: "gen=stylegan". UsageError."""
+    given = []
+    for text in fits:
+        key, equals, name = text.partition("=")
+        if not equals or key not in KIND_OF:
+            raise UsageError(f"--fits {text}: write KEY=NAME with a key of {', '.join(KIND_OF)}: --fits gen=NAME")
+        given.append(registry.find(KIND_OF[key], name))
+    if not go_together(given, registry):
+        raise UsageError(f"--fits: {' and '.join(map(str, given))} do not go together, so nothing goes with them")
+    taken = {entry.kind for entry in given} - {"regularizer"}  # of which a game may have several
+    return [e for e in entries if e.kind in _FITTED and e.kind not in taken and go_together([*given, e], registry)]
 
 
 def installable(registry: Registry, catalog: Catalog, kind: str | None, pattern: str | None) -> list[Row]:

@@ -39,7 +39,7 @@ def command(
     from ganzoo.runs import check_writable, expanded
     from ganzoo.training.trainer import choose_device
 
-    chosen = _seeds(seeds) if seeds is not None else list(range(seed, seed + n))
+    chosen = parse_seeds(seeds) if seeds is not None else list(range(seed, seed + n))
     path = expanded(out)
     suffix = "" if out.endswith(("/", os.sep)) or path.is_dir() else path.suffix.lower()
     if suffix not in ("", ".png", ".npz") or (not suffix and os.path.lexists(path) and not path.is_dir()):
@@ -53,7 +53,8 @@ def command(
     click.echo(str(path))
 
 
-def _seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
+    """ "3,17" as numbers. Raises UsageError."""
     from ganzoo.errors import UsageError
 
     try:

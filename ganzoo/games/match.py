@@ -173,6 +173,8 @@ class Match(nn.Module):
         self.shows_after = tuple(r for r, late in zip(self.regs, changes_shape, strict=True) if _shows(r) and late)
         for reg in sorted(self.regs, key=lambda reg: bool(reg.parametrizes)):
             reg.attach(self)
+        if isinstance(self.augment, Augment):
+            self.augment.attach(self)
         # Read once: during G's phases the trainer switches requires_grad off.
         self.trainable = frozenset(name for name, p in disc.named_parameters() if p.requires_grad)
 
@@ -235,7 +237,8 @@ class Match(nn.Module):
                 # 1 where these reals say nothing: one sample a class, or all alike.
                 stats["diversity"] = torch.where(spread > 0, diversity(play.fake, play.batch) / spread, 1.0)
         stats[f"{play.player}/loss"] = loss.detach()
-        yield loss
+        if not any(play.player in reg.replaces for reg in self.regs):
+            yield loss
 
     def _penalties(self, play: Play, regs: list[tuple[str, Regularizer]], stats: dict[str, Tensor]) -> list[Tensor]:
         terms = []

@@ -9,19 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.config import EmaConfig
+from ganzoo.training.schedules import Schedule
 
 
 class Ema:
     """An exponential average of a network's parameters; buffers are copied (power iterations must not be averaged)."""
 
-    def __init__(self, network: nn.Module, config: EmaConfig) -> None:
+    def __init__(self, network: nn.Module, config: EmaConfig, total_kimg: float) -> None:
         self.config = config
+        self._half_life = Schedule(config.half_life, total_kimg, "ema.half_life")
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, network: nn.Module, batch: int, nimg: int) -> None:
         """After a round of `batch` images, `nimg` seen in all: beta = 0.5 ** (batch / half-life)."""
-        half_life = self.config.half_life * 1000
+        half_life = self._half_life.at(nimg / 1000) * 1000
         if self.config.ramp is not None:
             half_life = min(half_life, self.config.ramp * nimg)
         beta = 0.5 ** (batch / half_life) if half_life > 0 else 0.0

@@ -62,7 +62,7 @@ class Trainer:
             player.requires_grad_(False)
         for match in game.matches:
             match.budget, match.d_rule = self.total, self.optimizers["D"].rule()
-        self.ema = Ema(game.players["G"], settings.ema)
+        self.ema = Ema(game.players["G"], settings.ema, settings.kimg)
         self.statistics = Statistics()
         self.noise = torch.Generator(device)
         game.train()

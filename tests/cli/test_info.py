@@ -44,7 +44,7 @@ def some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     package = site.root / "info_recipes"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "mix.toml").write_text('gen = "net"\nreg = ["r1:gamma=1"]\n[G]\nlr = 2e-4\n')
+    (package / "mix.toml").write_text('gen = "net"\nreg = ["r1:gamma=1"]\n[G]\nlr = 2e-4\n[sources]\nG = "table 2"\n"reg.r1.gamma" = "here"\n')
     monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-a")
 
 
@@ -105,9 +105,21 @@ def test_required_and_nested_options(ganzoo_here: Ganzoo) -> None:
 
 def test_a_recipe_shows_its_table(ganzoo_here: Ganzoo) -> None:
     text = ganzoo_here("info", "recipe", "mix").stdout
-    assert 'gen = "net"\nreg = ["r1:gamma=1"]\nG.lr = 0.0002\n' in text
+    lines = [line.split(maxsplit=3) for line in text.splitlines()]
+    assert [(line[0], line[3:]) for line in lines[-4:]] == [
+        ("gen", []),
+        ("G.lr", ["table 2"]),
+        ("reg.r1.name", []),
+        ("reg.r1.gamma", ["here"]),
+    ]
     facts = json.loads(ganzoo_here("info", "recipe", "mix", "--json").stdout)
-    assert facts["table"] == {"gen": "net", "reg": ["r1:gamma=1"], "G": {"lr": 2e-4}}
+    assert facts["values"][1] == {"key": "G.lr", "value": 2e-4, "source": "table 2"}
+    assert facts["table"] == {
+        "gen": "net",
+        "reg": ["r1:gamma=1"],
+        "G": {"lr": 2e-4},
+        "sources": {"G": "table 2", "reg.r1.gamma": "here"},
+    }
     assert "options" not in facts
 
 

@@ -129,3 +129,59 @@ def test_list_with_fifty_plugins_is_fast(each: int, site: Site) -> None:
     modules = {line.rpartition("|")[2].strip() for line in imported.stderr.splitlines()}
     assert "ganzoo.registry" in modules
     assert not {"torch", "timm", "numpy", "rich"} & modules
+
+
+FITTING = """
+from ganzoo.plugin import Component, hookimpl
+
+def part(kind, name, **declared):
+    return Component(kind, name, "m:C", **declared)
+
+@hookimpl
+def ganzoo_components():
+    yield part("generator", "wavy", modality={"signal"})
+    yield part("generator", "styled", provides={"style"}, modality={"image"}, resolutions="power of two from 64")
+    yield part("discriminator", "pictures", modality={"image"})
+    yield part("discriminator", "small", modality={"image"}, resolutions="any to 32")
+    yield part("discriminator", "headed", provides={"head"}, labels="required")
+    yield part("regularizer", "path", needs={"style"})
+    yield part("regularizer", "inserted", needs={"head"})
+    yield part("regularizer", "plain", labels="refused")
+"""
+
+
+def _fitting(ganzoo: Ganzoo, *args: str) -> set[str]:
+    return {f"{row['kind']} {row['name']}" for row in json.loads(ganzoo("list", *args, "--json").stdout)}
+
+
+def test_what_goes_with_a_generator_follows_from_what_is_declared(
+    site: Site, monkeypatch: pytest.MonkeyPatch, ganzoo: Ganzoo
+) -> None:
+    site.add("ganzoo-a", FITTING)
+    monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-a")
+    assert _fitting(ganzoo, "--fits", "gen=styled") == {
+        "discriminator pictures",
+        "discriminator headed",
+        "regularizer path",
+        "regularizer inserted",
+        "regularizer plain",
+    }
+    assert _fitting(ganzoo, "--fits", "gen=wavy") == {"discriminator headed", "regularizer inserted", "regularizer plain"}
+    assert _fitting(ganzoo, "regularizer", "--fits", "disc=pictures") == {"regularizer path", "regularizer plain"}
+    assert _fitting(ganzoo, "--fits", "disc=headed", "--fits", "gen=wavy") == {"regularizer inserted"}
+    assert _fitting(ganzoo, "discriminator", "--fits", "reg=plain") == {"discriminator pictures", "discriminator small"}
+
+
+@pytest.mark.parametrize(
+    ("fits", "said"),
+    [
+        (["gen"], "write KEY=NAME"),
+        (["generator=dcgan"], "write KEY=NAME with a key of gen"),
+        (["gen=dcgam"], "Did you mean 'dcgan'"),
+        (["data=ring", "gen=dcgan"], "do not go together"),
+    ],
+)
+def test_fits_refuses_what_it_cannot_answer(fits: list[str], said: str, ganzoo: Ganzoo) -> None:
+    done = ganzoo("list", *[word for text in fits for word in ("--fits", text)])
+    assert done.returncode == 2
+    assert said in done.stderr

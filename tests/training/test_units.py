@@ -63,7 +63,7 @@ def test_statistics_are_weighted_means_and_name_the_first_bad_value() -> None:
 
 def test_ema_is_the_closed_form_and_copies_buffers() -> None:
     network = nn.BatchNorm1d(1)
-    ema = Ema(network, EmaConfig(half_life=0.1, ramp=None))
+    ema = Ema(network, EmaConfig(half_life=0.1, ramp=None), 1.0)
     values, average = [3.0, -1.0, 4.0], 1.0
     for i, value in enumerate(values):
         with torch.no_grad():
@@ -77,7 +77,7 @@ def test_ema_is_the_closed_form_and_copies_buffers() -> None:
 
 def test_ema_ramp_forgets_the_first_weights() -> None:
     network = nn.Linear(1, 1, bias=False)
-    ema = Ema(network, EmaConfig(half_life=10, ramp=0.05))
+    ema = Ema(network, EmaConfig(half_life=10, ramp=0.05), 1.0)
     with torch.no_grad():
         network.weight.fill_(2.0)
     ema.update(network, batch=64, nimg=64)  # half-life 3.2 images: 2 ** -20 of the start is left

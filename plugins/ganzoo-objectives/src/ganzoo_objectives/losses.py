@@ -89,6 +89,8 @@ class Wasserstein(Loss):
     is drawn to 0 and not to the data.
     """
 
+    relative = True
+
     def d(self, real: Score, fake: Score) -> Tensor:
         return fake.logits - real.logits
 
@@ -102,6 +104,8 @@ class Relativistic(Loss):
     Pairs are the i-th real and the i-th fake, which share their condition. Both losses are log 2 at balance. Only
     differences matter: D's level is free, so D's mean output on the reals alone means nothing.
     """
+
+    relative = True
 
     def d(self, real: Score, fake: Score) -> Tensor:
         return softplus(fake.logits - real.logits)
