@@ -1,0 +1,149 @@
+"""Mode collapse on points whose modes can be counted, over paired seeds.
+
+    python docs/experiments/collapse.py --suite ring --seeds 5        # also: grid, unrolled
+    python docs/experiments/collapse.py --suite ring --table          # of what has been run
+
+`ring` and `grid` are ganzoo's short protocol: both players 2 x 128, batch 128 (packs, where packing is on), z of 2, Adam,
+10,000 steps, 10,000 samples. `unrolled` is the toy of the authors' notebook (arXiv:1611.02163) in batches of 128. Each finished
+seed is a line in docs/experiments/results/SUITE.jsonl; what is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganzoo.assembly import make_plan
+from ganzoo.config import Layer, layer_from_dict
+from ganzoo.data.cache import materialise
+from ganzoo.data.sampling import Sampler
+from ganzoo.registry import get_registry
+from ganzoo.training.trainer import Trainer
+
+RESULTS = Path(__file__).parent / "results"
+SAMPLES, LOOKS = 10_000, 10
+ADAM = {"optimizer": "adam", "lr": 1e-3, "betas": [0.5, 0.999]}
+SHORT: dict[str, Any] = {
+    "gen": "mlp:z_dim=2,width=128,depth=2",
+    "disc": "mlp:width=128,depth=2",
+    "loss": "non-saturating",
+    "game": "adversarial",
+    "ema": {"half_life": 0.0},
+    "G": ADAM,
+    "D": ADAM,
+}
+TOY: dict[str, Any] = {
+    "gen": "mlp:z_dim=256,width=128,depth=2,activation=tanh,init=orthogonal,gain=1.4",
+    "disc": "mlp:width=128,depth=2,activation=tanh,init=orthogonal,gain=1.4",
+    "loss": "minimax",
+    "game": "adversarial",
+    "ema": {"half_life": 0.0},
+    "G": ADAM,
+    "D": {**ADAM, "lr": 1e-4},
+}
+ZERO_CENTRED = ["r1:gamma=0.1", "r2:gamma=0.1"]
+# By suite: the data, steps, and the variants that are compared.
+SUITES: dict[str, tuple[dict[str, Any], int, dict[str, dict[str, Any]]]] = {
+    "ring": (
+        {**SHORT, "data": "ring"},
+        10_000,
+        {
+            "gan": {},
+            "minibatch": {"reg": ["minibatch-discrimination:kernels=16,dim=5"]},
+            "pacgan2": {"reg": ["packing:m=2"], "batch": 256},
+            "r1": {"reg": ZERO_CENTRED[:1]},
+            "relativistic": {"loss": "relativistic"},
+            "relativistic r1 r2": {"loss": "relativistic", "reg": ZERO_CENTRED},
+        },
+    ),
+    "unrolled": (
+        {**TOY, "data": "ring"},
+        25_000,
+        {"0 steps": {}, "5 steps": {"reg": ["unrolled:steps=5"]}, "10 steps": {"reg": ["unrolled:steps=10"]}},
+    ),
+}
+SUITES["grid"] = ({**SHORT, "data": "grid"}, SUITES["ring"][1], SUITES["ring"][2])
+
+
+def count_modes(samples: np.ndarray[Any, Any], centres: np.ndarray[Any, Any], sigma: float) -> dict[str, float]:
+    """Modes that hold at least 1% of the samples, the share within 3 sigma, and KL(samples || uniform) over modes, nats."""
+    distance = np.linalg.norm(samples[:, None] - centres[None], axis=2)
+    nearest, near = distance.argmin(1), distance.min(1) < 3 * sigma
+    held = np.bincount(nearest[near], minlength=len(centres)) / len(samples)
+    share = np.bincount(nearest, minlength=len(centres)) / len(samples)
+    kl = float(sum(p * np.log(p * len(centres)) for p in share if p > 0))
+    return {"modes": int((held >= 0.01).sum()), "quality": float(near.mean()), "kl": kl}
+
+
+def play(suite: str, variant: str, seed: int, steps: int) -> dict[str, Any]:
+    """One training; what was counted at each tenth of it."""
+    base, _, variants = SUITES[suite]
+    table = {"batch": 128, "device": "cpu", "precision": "fp32", "seed": seed, **base, **variants[variant]}
+    table["kimg"] = table["batch"] * steps / 1000
+    plan = make_plan(get_registry(), Layer("the experiment"), layer_from_dict(table, "the experiment"))
+    sampler = Sampler(materialise(plan.dataset), batch=table["batch"], seed=seed, device="cpu", in_memory=True)
+    trainer = Trainer(plan.build(), sampler, plan.config.settings, torch.device("cpu"))
+    gen, total, looks, began = trainer.game.players["G"], trainer.total, [], time.perf_counter()
+    z = torch.randn(SAMPLES, trainer.game.z_dim, generator=torch.Generator().manual_seed(10_000 + seed))
+    for look in range(1, LOOKS + 1):
+        trainer.total = total * look // LOOKS
+        trainer.train()
+        with torch.no_grad():
+            made = gen.eval()(z, {}).numpy()
+        gen.train()
+        looks.append(count_modes(made, plan.dataset.centres, plan.dataset.sigma))
+    seconds = round(time.perf_counter() - began, 1)
+    return {"suite": suite, "variant": variant, "seed": seed, "steps": steps, "seconds": seconds, "looks": looks}
+
+
+def table(suite: str, rows: list[dict[str, Any]]) -> str:
+    """Markdown: mean and standard error over seeds at the end, modes of every seed, and modes lost between looks."""
+    lines = ["| | seeds | modes | within 3 sigma | reverse KL | modes of each seed | lost on the way |", "|---" * 7 + "|"]
+    for variant in SUITES[suite][2]:
+        mine = sorted((row for row in rows if row["variant"] == variant), key=lambda row: row["seed"])
+        if not mine:
+            continue
+        last = [row["looks"][-1] for row in mine]
+        lost = [sum(max(0, a["modes"] - b["modes"]) for a, b in zip(r["looks"], r["looks"][1:], strict=False)) for r in mine]
+        cells = [_spread([look[key] for look in last]) for key in ("modes", "quality", "kl")]
+        each = " ".join(str(look["modes"]) for look in last)
+        lines.append(f"| {variant} | {len(mine)} | {' | '.join(cells)} | {each} | {_spread(lost)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return f"{np.mean(values):.2f} ± {error:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=list(SUITES), required=True)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, help="other than the protocol's")
+    parser.add_argument("--table", action="store_true", help="only print what has been run")
+    given = parser.parse_args()
+    steps = given.steps or SUITES[given.suite][1]
+    file = RESULTS / f"{given.suite}.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = [row for row in rows if row["steps"] == steps]
+    done = {(row["variant"], row["seed"]) for row in rows}
+    for seed in range(0 if given.table else given.seeds):
+        for variant in SUITES[given.suite][2]:
+            if (variant, seed) not in done:
+                rows.append(play(given.suite, variant, seed, steps))
+                file.parent.mkdir(exist_ok=True)
+                with file.open("a") as out:
+                    out.write(json.dumps(rows[-1]) + "\n")
+                print(f"{variant}, seed {seed}: {rows[-1]['looks'][-1]} in {rows[-1]['seconds']} s", flush=True)
+    print(table(given.suite, rows))
+
+
+if __name__ == "__main__":
+    main()
