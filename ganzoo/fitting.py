@@ -123,6 +123,10 @@ def _labels(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry:
     wants = part.entry.component.labels
     if part.key == "data":
         return None
+    rivals = [other for other in parts.values() if {wants, other.entry.component.labels} == {"required", "refused"}]
+    if rivals:
+        one, two = ("needs", "cannot use") if wants == "required" else ("cannot use", "needs")
+        return f"it {one} labels, and {rivals[0]} {two} them; leave one of the two out"
     if wants == "required" and not data.classes:
         kind = KIND_OF[part.key.partition(".")[0]]
         return (

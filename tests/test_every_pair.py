@@ -1,10 +1,12 @@
 """Every valid combination of the installed parts trains: each phase moves its player alone, and all stays finite.
 
-What is valid is for assembly to say; what it refuses must name both sides. Data are tiny, and so are the networks.
+What is valid is for the declarations to say; what does not fit is refused with both sides named. Data are tiny, and so are the
+networks: the smallest images that both of a pair can do.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from ganzoo.config import Layer
 from ganzoo.data.cache import materialise
 from ganzoo.data.sampling import Sampler
 from ganzoo.errors import UsageError
+from ganzoo.fitting import go_together
 from ganzoo.interfaces import Batch, Phase
 from ganzoo.options import Spec, options_of
 from ganzoo.plugin import Resolutions
@@ -30,11 +33,12 @@ ROUNDS = 3
 BATCH = 8
 
 # By name: shape of one record, classes. Written as .npz files; images are uint8, the rest floats.
+SIDES = (8, 16, 32, 64)
 ARRAYS: Mapping[str, tuple[tuple[int, ...], int]] = {
-    "images": ((3, 8, 8), 0),
-    "classes": ((3, 8, 8), 3),
-    "grey": ((1, 8, 8), 0),
-    "wide": ((3, 8, 16), 0),
+    **{f"images-{side}": ((3, side, side), 0) for side in SIDES},
+    **{f"classes-{side}": ((3, side, side), 3) for side in SIDES},
+    **{f"grey-{side}": ((1, side, side), 3) for side in SIDES},
+    **{f"wide-{side}": ((3, side, 2 * side), 0) for side in SIDES},
     "odd": ((3, 9, 9), 0),
     "signal": ((1, 16), 0),
     "labelled-signal": ((1, 16), 3),
@@ -43,13 +47,14 @@ SETS: Mapping[str, Spec] = {
     "ring": Spec("ring", {"n": 64}),
     "labelled-ring": Spec("ring", {"n": 64, "labels": True}),
     "grid": Spec("grid", {"n": 64}),
-    "swissroll": Spec("swissroll", {"n": 64}),
-    "spiral": Spec("spiral", {"n": 64}),
     "emoji": Spec("emoji", {"res": [8, 8]}),
-    "emoji-unlabelled": Spec("emoji", {"res": [8, 8], "labels": False}),
     "emoji-pairs": Spec("emoji-pairs", {"res": [8, 8]}),
 }
-DATA = [*ARRAYS, *SETS]
+# Each is tried with every pair; of those with a size the smallest that both networks can do.
+TRAINED = ("images", "classes", "signal", "labelled-ring", "emoji-pairs")
+# Each is tried with every network, beside a partner that can do anything.
+APIECE = ("grey", "wide", "ring", "labelled-signal", "grid", "emoji")
+PARTNERS = ("mlp", "mlp")
 
 REGISTRY = get_registry()
 GENERATORS, DISCRIMINATORS = REGISTRY.select("generator"), REGISTRY.select("discriminator")
@@ -144,31 +149,84 @@ def declares(entry: Entry, plan_data: Any) -> bool:
     return bool(modality and size and labels and source)
 
 
-@pytest.mark.parametrize("name", DATA)
-@pytest.mark.parametrize("disc", DISCRIMINATORS, ids=lambda entry: f"D-{entry.name}")
-@pytest.mark.parametrize("gen", GENERATORS, ids=lambda entry: f"G-{entry.name}")
-def test_every_pair(gen: Entry, disc: Entry, name: str, data: dict[str, Spec]) -> None:
-    spec = data[name]
-    wanted = REGISTRY.build(REGISTRY.find("dataset", spec.name), spec.options).spec
+def side_for(name: str, *entries: Entry) -> str:
+    """ "images" as "images-16", say: the smallest that all of them can do, or 8 where there is none."""
+    if name not in ("images", "classes", "grey", "wide"):
+        return name
+    wide = 2 if name == "wide" else 1
+    for side in SIDES:
+        if all(Resolutions(e.component.resolutions or "any").admits((side, wide * side)) for e in entries):
+            return f"{name}-{side}"
+    return f"{name}-{SIDES[0]}"
+
+
+def spec_of(data: Spec) -> Any:
+    return REGISTRY.build(REGISTRY.find("dataset", data.name), data.options).spec
+
+
+def train_or_refuse(gen: Entry, disc: Entry, data: Spec) -> None:
+    """A pair on data: trained where both say that they can do it, else refused with both sides and what would do."""
+    wanted = spec_of(data)
     unfit = [entry for entry in (gen, disc) if not declares(entry, wanted)]
     if not unfit:
-        train(plan_of(gen, disc, spec))
+        train(plan_of(gen, disc, data))
         return
     with pytest.raises(UsageError) as refused:
-        plan_of(gen, disc, spec)
+        plan_of(gen, disc, data)
     said = str(refused.value)
     assert any(str(entry) in said for entry in unfit), said
-    assert f"dataset '{spec.name}'" in said
+    assert f"dataset '{data.name}'" in said
     able = [other.name for other in REGISTRY.select(unfit[0].kind) if declares(other, wanted)]
-    assert "--res" in said or all(name in said for name in able), said
+    assert "--res" in said or "labels" in said or all(name in said for name in able), said
 
 
-def test_every_kind_of_data_has_a_pair() -> None:
-    """Or the test above would pass with nothing trained."""
-    for modality, shape in (("image", (3, 8, 8)), ("points", (2,)), ("signal", (1, 16))):
+by_name = {"ids": lambda entry: f"{entry.kind[0].upper()}-{entry.name}"}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("disc", DISCRIMINATORS, **by_name)
+@pytest.mark.parametrize("gen", GENERATORS, **by_name)
+def test_every_pair(gen: Entry, disc: Entry, name: str, data: dict[str, Spec]) -> None:
+    train_or_refuse(gen, disc, data[side_for(name, gen, disc)])
+
+
+@pytest.mark.parametrize("name", APIECE)
+@pytest.mark.parametrize("entry", [*GENERATORS, *DISCRIMINATORS], **by_name)
+def test_every_network_on_every_kind_of_data(entry: Entry, name: str, data: dict[str, Spec]) -> None:
+    gen, disc = (REGISTRY.find(kind, name) for kind, name in zip(("generator", "discriminator"), PARTNERS, strict=True))
+    pair = (entry, disc) if entry.kind == "generator" else (gen, entry)
+    train_or_refuse(*pair, data[side_for(name, *pair)])
+
+
+@pytest.mark.parametrize("disc", DISCRIMINATORS, **by_name)
+@pytest.mark.parametrize("gen", GENERATORS, **by_name)
+def test_a_size_that_neither_was_made_for(gen: Entry, disc: Entry, data: dict[str, Spec]) -> None:
+    train_or_refuse(gen, disc, data["odd"])
+
+
+def test_every_network_is_trained() -> None:
+    """Or the tests above would pass with everything refused."""
+    kinds = {"images": ("image", (3, 8, 8)), "points": ("points", (2,)), "signal": ("signal", (1, 16))}
+    for modality, _ in kinds.values():
         for entries in (GENERATORS, DISCRIMINATORS):
-            able = [e for e in entries if not e.component.modality or modality in e.component.modality]
-            assert able, f"no {entries[0].kind} for {modality} data {shape}"
+            assert any(not e.component.modality or modality in e.component.modality for e in entries)
+    for entry in (*GENERATORS, *DISCRIMINATORS):
+        can = Resolutions(entry.component.resolutions or "any")
+        assert any(can.admits((side, side)) for side in SIDES), f"{entry} does none of the sizes here"
+
+
+# ---- losses, regularizers, augmentations
+
+# Generator, discriminator and data, cheap ones first; each part is trained with the first few that it fits.
+PAIRS = [
+    ("dcgan", "dcgan", "images"),
+    ("mlp", "mlp", "labelled-ring"),
+    ("mlp", "acgan", "grey"),
+    ("stylegan", "resnet", "images"),
+    ("stylegan", "acgan", "classes"),
+    ("dcgan", "patch", "images"),
+]
+MOST = 4
 
 
 def variants(kind: str) -> list[Any]:
@@ -176,68 +234,86 @@ def variants(kind: str) -> list[Any]:
     found = []
     for entry in REGISTRY.select(kind):
         known = options_of(REGISTRY.load(entry))
-        options = [
-            {},
-            *({name: value} for name, value in (("every", 2), ("player", "both"), ("second_order", False)) if name in known),
-        ]
+        other = (("every", 2), ("player", "both"), ("second_order", False), ("fakes", 1.0), ("p", 0.5))
+        options = [{}, *({name: value} for name, value in other if name in known)]
         found += [
             pytest.param(entry, given, id=f"{entry.name}{''.join(f'-{k}={v}' for k, v in given.items())}") for given in options
         ]
     return found
 
 
-PAIRS = [("dcgan", "dcgan", "images"), ("mlp", "mlp", "labelled-ring"), ("mlp", "dcgan", "grey"), ("dcgan", "mlp", "classes")]
-in_pairs = pytest.mark.parametrize(("gen", "disc", "name"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def fitting_pairs(part: Entry, data: Mapping[str, Spec]) -> list[tuple[Entry, Entry, Spec]]:
+    """The pairs that the part fits by what all of them declare."""
+    found = []
+    for gen_name, disc_name, name in PAIRS:
+        gen, disc = REGISTRY.find("generator", gen_name), REGISTRY.find("discriminator", disc_name)
+        spec = data[side_for(name, gen, disc)]
+        provided = gen.component.provides | disc.component.provides | _of_the_usual_loss()
+        lacking = part.component.needs - provided if part.kind != "loss" else frozenset()
+        if declares(part, spec_of(spec)) and not lacking:
+            found.append((gen, disc, spec))
+    return found
 
 
-def train_or_refuse(entry: Entry, key: str, options: dict[str, Any], pair: tuple[str, str, Spec]) -> None:
-    """A part in a pair: trained where it fits the data, else refused with both named."""
-    gen, disc = REGISTRY.find("generator", pair[0]), REGISTRY.find("discriminator", pair[1])
-    data = REGISTRY.build(REGISTRY.find("dataset", pair[2].name), pair[2].options).spec
-    assert BATCH % group_of(entry, options) == 0
-    given = {key: Spec(entry.name, options)}
-    if declares(entry, data):
-        trainer = train(plan_of(gen, disc, pair[2], given))
+def _of_the_usual_loss() -> frozenset[str]:
+    return REGISTRY.find("loss", "non-saturating").component.provides
+
+
+def train_part(part: Entry, key: str, options: dict[str, Any], data: Mapping[str, Spec]) -> None:
+    pairs = fitting_pairs(part, data)
+    assert len(pairs) >= 2, f"{part} fits {len(pairs)} of the pairs here"
+    assert BATCH % group_of(part, options) == 0
+    for gen, disc, spec in pairs[:MOST]:
+        trainer = train(plan_of(gen, disc, spec, {key: Spec(part.name, options)}))
         assert len(trainer.moved) >= 2 * ROUNDS
-        return
-    with pytest.raises(UsageError) as refused:
-        plan_of(gen, disc, pair[2], given)
-    assert str(entry) in str(refused.value)
-    assert f"dataset '{pair[2].name}'" in str(refused.value)
 
 
-@in_pairs
 @pytest.mark.parametrize(("entry", "options"), variants("loss"))
-def test_every_loss(entry: Entry, options: dict[str, Any], gen: str, disc: str, name: str, data: dict[str, Spec]) -> None:
-    train_or_refuse(entry, "loss", options, (gen, disc, data[name]))
+def test_every_loss(entry: Entry, options: dict[str, Any], data: dict[str, Spec]) -> None:
+    train_part(entry, "loss", options, data)
 
 
-@in_pairs
 @pytest.mark.parametrize(("entry", "options"), variants("regularizer"))
-def test_every_regularizer(
-    entry: Entry, options: dict[str, Any], gen: str, disc: str, name: str, data: dict[str, Spec]
-) -> None:
-    train_or_refuse(entry, "reg", options, (gen, disc, data[name]))
+def test_every_regularizer(entry: Entry, options: dict[str, Any], data: dict[str, Spec]) -> None:
+    train_part(entry, "reg", options, data)
 
 
-@in_pairs
 @pytest.mark.parametrize(("entry", "options"), variants("augmentation"))
-def test_every_augmentation(
-    entry: Entry, options: dict[str, Any], gen: str, disc: str, name: str, data: dict[str, Spec]
-) -> None:
-    train_or_refuse(entry, "aug", options, (gen, disc, data[name]))
+def test_every_augmentation(entry: Entry, options: dict[str, Any], data: dict[str, Spec]) -> None:
+    train_part(entry, "aug", options, data)
 
 
-def test_every_part_that_can_be_chosen_is_trained_here() -> None:
-    """Each installed loss, regularizer and augmentation fits at least two of the pairs."""
-    shapes = {"images": ("image", ()), "labelled-ring": ("points", (1,)), "grey": ("image", ()), "classes": ("image", (1,))}
-    for kind in ("loss", "regularizer", "augmentation"):
-        for entry in REGISTRY.select(kind):
-            takes, refuses = entry.component.modality, entry.component.labels == "refused"
-            fits = [
-                1
-                for *_, name in PAIRS
-                for modality, classes in [shapes[name]]
-                if (not takes or modality in takes) and not (refuses and classes)
-            ]
-            assert len(fits) >= 2, f"{entry} is trained with {len(fits)} pairs"
+# ---- two that do not go together
+
+KEYS = {"generator": "gen", "discriminator": "disc", "loss": "loss", "regularizer": "reg", "augmentation": "aug"}
+CHOSEN = [entry for kind in KEYS for entry in REGISTRY.select(kind)]
+MISFITS = [
+    pytest.param(one, other, id=f"{one.name}-{other.name}")
+    for one, other in itertools.combinations(CHOSEN, 2)
+    if (one.kind != other.kind or one.kind == "regularizer") and not go_together([one, other], REGISTRY)
+]
+
+
+@pytest.mark.parametrize(("one", "other"), MISFITS)
+def test_misfits_are_refused_with_both_named(one: Entry, other: Entry, data: dict[str, Spec]) -> None:
+    """On whatever data: with labels, without, and of each kind."""
+    asked = {KEYS[entry.kind]: entry for entry in (one, other)}
+    for name in ("classes-32", "images-32"):
+        layer = Layer("the test", regs_replace=True)
+        layer.parts["data"] = data[name]
+        for key, kind in (("gen", "generator"), ("disc", "discriminator")):
+            layer.parts[key] = Spec(asked[key].name if key in asked else REGISTRY.find(kind, "mlp").name, {})
+        for key in ("loss", "aug"):
+            if key in asked:
+                layer.parts[key] = Spec(asked[key].name, {})
+        layer.regs = [Spec(entry.name, {}) for entry in (one, other) if entry.kind == "regularizer"]
+        layer.settings["batch"] = 32
+        with pytest.raises(UsageError) as refused:
+            make_plan(REGISTRY, layer)
+        said = str(refused.value)
+        assert str(one) in said, said
+        assert str(other) in said, said
+
+
+def test_there_are_misfits() -> None:
+    assert len(MISFITS) > 20

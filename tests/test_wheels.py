@@ -153,7 +153,7 @@ def test_nothing_here_tells_anybody_to_install_the_bare_name() -> None:
     for path in ROOT.rglob("*"):
         inside = path.relative_to(ROOT).parts
         skipped = {".git", ".venv", "runs", "dist", "build", "__pycache__"}.intersection(inside) or inside[0].endswith("_cache")
-        if skipped or not path.is_file() or path.suffix in (".png", ".bin", ".webp", ".whl", ".pyc"):
+        if skipped or not path.is_file() or path.suffix in (".png", ".bin", ".webp", ".gz", ".safetensors", ".whl", ".pyc"):
             continue
         text = path.read_text("utf-8", errors="replace")
         bad += [f"{path.relative_to(ROOT)}: {line}" for line in bare_installs(text)]

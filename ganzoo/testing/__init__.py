@@ -21,7 +21,18 @@ Options are those of the part; without them its defaults are tried. They run on 
 
 from __future__ import annotations
 
-from ganzoo.testing import augmentations, datasets, discriminators, games, generators, losses, package, regularizers, training
+from ganzoo.testing import (
+    augmentations,
+    datasets,
+    discriminators,
+    features,
+    games,
+    generators,
+    losses,
+    package,
+    regularizers,
+    training,
+)
 from ganzoo.testing.cases import suitable_data
 from ganzoo.testing.contracts import Check, Skip
 
@@ -38,4 +49,5 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "augmentation": augmentations.CHECKS,
     "game": games.CHECKS,
     "dataset": datasets.CHECKS,
+    "features": features.CHECKS,
 }

@@ -25,7 +25,7 @@ NO_OPTIONS: Options = MappingProxyType({})
 
 CLASSES = ("first", "second", "third")
 # Whole numbers that make a network small, for the options of that name which it may have.
-_SMALL = {"channels": 4, "max_channels": 16, "width": 8, "z_dim": 4, "embedding": 4}
+_SMALL = {"channels": 4, "max_channels": 16, "width": 8, "z_dim": 4, "embedding": 4, "size": 32}
 _SIDES = (8, 32, 128, 512)
 
 

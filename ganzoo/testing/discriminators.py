@@ -16,9 +16,10 @@ from ganzoo.testing.cases import NO_OPTIONS, Options
 from ganzoo.testing.contracts import Skip, check, expect
 from ganzoo.testing.networks import Trial, outputs
 
-_STEP = 1e-7  # of the finite difference, in float64: less than the distance to most kinks of a leaky ReLU
+# Of the finite differences, in float64, a direction each: less than the distance to most kinks of a leaky ReLU, at which the
+# penalty jumps; one smooth direction is proof enough.
+_STEPS = (1e-7, 1e-7, 1e-8, 1e-9)
 _SLOPE = 1e-3
-_DIRECTIONS = 4  # at a kink the penalty jumps: one smooth direction is proof enough
 
 
 @check("forward(images, condition) returns a Score or bare logits: each head [N] or [N, ...], finite, in the images' dtype")
@@ -62,7 +63,7 @@ def check_discriminator_double_backward(entry: Entry, data: DataSpec, options: O
     if "double-backward" not in entry.component.provides:
         raise Skip("it does not provide 'double-backward'")
     trial = Trial(entry, data, options)
-    network = trial.network().double()
+    network = networks.randomised(trial.network()).double()  # a gain that starts at zero puts ReLUs on their kinks
     parameters = [p for p in network.parameters() if p.requires_grad]
     for mode in (True, False):
         gradients = torch.autograd.grad(_penalty(trial, network.train(mode)), parameters, allow_unused=True)
@@ -77,16 +78,16 @@ def _expect_slope(
 ) -> None:
     """In eval mode, where nothing but the parameters moves, finite differences are a fair referee."""
     tried = []
-    for _ in range(_DIRECTIONS):
+    for size in _STEPS:
         direction = [torch.randn_like(p) for p in parameters]
         slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True) if g is not None)
         ends = []
-        for step in (_STEP, -2 * _STEP, _STEP):  # there, to the other side, and home again
+        for step in (size, -2 * size, size):  # there, to the other side, and home again
             with torch.no_grad():
                 for p, d in zip(parameters, direction, strict=True):
                     p.add_(d, alpha=step)
             ends.append(float(_penalty(trial, network).detach()))
-        measured = (ends[0] - ends[1]) / (2 * _STEP)
+        measured = (ends[0] - ends[1]) / (2 * size)
         tried.append((slope, measured))
         if abs(slope - measured) <= _SLOPE * max(abs(slope), abs(measured), 1e-9):
             return
@@ -146,10 +147,9 @@ def check_discriminator_features(entry: Entry, data: DataSpec, options: Options 
         expect(
             feature.dim() > 1 and len(feature) == len(images), f"feature {i} of shape [{len(images)}, ...]", list(feature.shape)
         )
+        weighed = (feature * torch.randn_like(feature)).sum()  # the plain sum of normalised features is a constant
         (gradient,) = (
-            torch.autograd.grad(feature.sum(), images, retain_graph=True, allow_unused=True)
-            if feature.requires_grad
-            else (None,)
+            torch.autograd.grad(weighed, images, retain_graph=True, allow_unused=True) if feature.requires_grad else (None,)
         )
         expect(gradient is not None and bool(gradient.any()), f"a gradient from feature {i} to the images", "none")
 

@@ -231,6 +231,8 @@ def labels_matter(trial: Trial) -> None:
     wants = trial.entry.component.labels
     if wants not in ("used", "required") or not trial.data.classes:
         raise Skip(f"labels are {wants}" if trial.data.classes else "these data have no classes")
+    if "classes" in trial.entry.component.provides:
+        raise Skip("labels are held against its class logits")
     network = randomised(trial.network()).eval()
     x, condition = trial.inputs(network)
     labels = condition["labels"]

@@ -19,6 +19,7 @@ from ganzoo.testing import (
     augmentations,
     datasets,
     discriminators,
+    features,
     games,
     generators,
     losses,
@@ -36,6 +37,7 @@ MODULES: Mapping[ModuleType, tuple[testing.Check, ...]] = {
     augmentations: CHECKS["augmentation"],
     games: CHECKS["game"],
     datasets: CHECKS["dataset"],
+    features: CHECKS["features"],
     package: PACKAGE_CHECKS + COMPONENT_CHECKS,
     training: TRAINING_CHECKS,
 }

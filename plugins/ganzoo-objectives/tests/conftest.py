@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Augment, Batch, Loss, Match, Phase, Regularizer
+from ganzoo.interfaces import Augment, Batch, Loss, Match, Phase, Play, Regularizer, Score
 from ganzoo.plugin import DataSpec
 from ganzoo_objectives.losses import NonSaturating
 
@@ -88,3 +88,51 @@ def phase_loss() -> Callable[..., Tensor]:
         return torch.stack(terms).sum()
 
     return losses
+
+
+class Told(nn.Module):
+    """A smooth D for images and points: logits, two features, class logits; `head` last; float64."""
+
+    def __init__(self, values: int, width: int = 4, classes: int = 3, heads: int = 1) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(values, width), nn.Linear(width, width)
+        self.head, self.sort = nn.Linear(width, 1), nn.Linear(width, classes)
+        self.maps = nn.ModuleList(nn.Linear(width, 9) for _ in range(heads - 1))
+        self.double()
+
+    def forward(self, images: Tensor, condition: object) -> Score:
+        shallow = self.first(images.flatten(1)).tanh()
+        deep = self.second(shallow).tanh()
+        logits = self.head(deep).squeeze(1)
+        maps = tuple(each(deep).view(-1, 1, 3, 3) for each in self.maps)
+        return Score((logits, *maps) if maps else logits, (shallow, deep), self.sort(deep))
+
+
+@pytest.fixture
+def told() -> type[Told]:
+    return Told
+
+
+@pytest.fixture
+def as_function() -> Callable[..., tuple[Callable[..., Tensor], list[Tensor]]]:
+    """A penalty as a function of D's parameters, and where D is: for derivatives by finite differences.
+
+    Each call draws the same random numbers and plays with its own copies of the samples.
+    """
+
+    def make(
+        match: Match, real: Tensor, *names: str, player: str = "D", **more: Tensor
+    ) -> tuple[Callable[..., Tensor], list[Tensor]]:
+        (reg,) = match.regs
+        params = {name: p.detach().clone().requires_grad_() for name, p in match.disc.named_parameters()}
+
+        def value(*given: Tensor) -> Tensor:
+            torch.manual_seed(1)
+            batch: Batch = {"real": real, "x": torch.zeros(len(real), 1, dtype=real.dtype), **more}
+            play = Play(match, player, batch, 0, reg.input_grad)
+            play.critic = play.critic.with_params({**params, **dict(zip(names, given, strict=True))})
+            return reg(play).mean()
+
+        return value, [params[name] for name in names]
+
+    return make

@@ -12,12 +12,17 @@ import ganzoo_objectives
 from ganzoo.interfaces import CAPABILITIES, Augment, Loss, Regularizer, Score
 from ganzoo.options import options_of, resolve
 from ganzoo.plugin import Component, DataSpec
+from ganzoo.registry import get_registry
 
 KINDS = {"loss": Loss, "regularizer": Regularizer, "augmentation": Augment}
 NAMES = {
-    "loss": {"minimax", "non-saturating", "hinge", "lsgan", "wasserstein", "relativistic"},
-    "regularizer": {"r1", "r2", "gradient-penalty", "spectral-norm", "weight-clip", "instance-noise", "packing", "unrolled"},
-    "augmentation": {"diffaugment"},
+    "loss": {"minimax", "non-saturating", "hinge", "lsgan", "wasserstein", "relativistic", "relativistic-average"},
+    "regularizer": {
+        *("r1", "r2", "gradient-penalty", "dragan", "spectral-norm", "weight-clip", "instance-noise", "packing", "unrolled"),
+        *("minibatch-discrimination", "minibatch-stddev", "feature-matching"),
+        *("label-smoothing", "auxiliary-classifier", "consistency", "lecam"),
+    },
+    "augmentation": {"diffaugment", "ada"},
 }
 COMPONENTS = list(ganzoo_objectives.ganzoo_components())
 every_component = pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: f"{c.kind} {c.name}")
@@ -58,6 +63,12 @@ def test_level_is_claimed_by_the_losses_that_a_constant_added_to_d_changes(compo
     real, fake = torch.randn(9, dtype=torch.float64), torch.randn(9, dtype=torch.float64)
     moved = not torch.allclose(loss.d(Score(real + 3), Score(fake + 3)), loss.d(Score(real), Score(fake)))
     assert moved == ("level" in component.provides)
+
+
+@pytest.mark.parametrize("entry", get_registry().select("loss"), ids=lambda e: e.name)
+def test_every_registered_loss_is_relative_or_looks_at_the_level(entry):
+    loss = get_registry().build(entry, {}, DATA, 16)
+    assert loss.relative == ("level" not in entry.component.provides)
 
 
 def test_the_entry_module_is_light():

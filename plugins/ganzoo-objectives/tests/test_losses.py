@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganzoo.interfaces import Score
 from ganzoo.plugin import DataSpec
-from ganzoo_objectives.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
+from ganzoo_objectives.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, RelativisticAverage, Wasserstein
 
 DATA = DataSpec("points", (1,))
 
@@ -26,15 +26,16 @@ FORMULAS = {
     Wasserstein: (lambda r, f: f - r, lambda r, f: r - f),
     Relativistic: (lambda r, f: sp(-(r - f)), lambda r, f: sp(-(f - r))),
 }
-LOOK_AT_REALS = {Minimax, Wasserstein, Relativistic}
-every_loss = pytest.mark.parametrize("cls", FORMULAS, ids=lambda cls: cls.__name__)
+LOOK_AT_REALS = {Minimax, Wasserstein, Relativistic, RelativisticAverage}
+formula_of_a_pair = pytest.mark.parametrize("cls", FORMULAS, ids=lambda cls: cls.__name__)
+every_loss = pytest.mark.parametrize("cls", [*FORMULAS, RelativisticAverage], ids=lambda cls: cls.__name__)
 
 
 def g_loss(loss, fake: Tensor, real: Tensor) -> Tensor:
     return loss.g(Score(fake), lambda: Score(real))
 
 
-@every_loss
+@formula_of_a_pair
 def test_values_are_the_papers(cls):
     logits = torch.tensor([-1e4, -30.0, -2.5, -1.0, -0.3, 0.0, 0.7, 1.0, 3.0, 30.0, 1e4], dtype=torch.float64)
     real, fake = (grid.flatten() for grid in torch.meshgrid(logits, logits, indexing="ij"))
@@ -101,6 +102,7 @@ def test_reals_are_asked_for_only_where_g_looks_at_them(cls):
         (LeastSquares, 0.5, 0.5),
         (Wasserstein, 0.0, 0.0),
         (Relativistic, math.log(2), math.log(2)),
+        (RelativisticAverage, 2 * math.log(2), 2 * math.log(2)),
     ],
 )
 def test_value_where_d_says_zero(cls, d, g):
@@ -146,3 +148,41 @@ def test_least_squares_takes_other_codings():
     assert g_loss(loss, logit, logit).item() == pytest.approx(0.5**2 / 2)
     with pytest.raises(ValueError, match="two targets"):
         LeastSquares(DATA, real=1.0, fake=1.0)
+
+
+@pytest.mark.parametrize("esrgan", [False, True])
+@pytest.mark.parametrize("form", ["logistic", "hinge"])
+def test_relativistic_average_compares_with_the_mean_of_the_other_side(form, esrgan):
+    def h(t: float) -> float:
+        return sp(t) if form == "logistic" else max(0.0, 1 + t)
+
+    def loss_of(up: list[float], down: list[float]) -> float:
+        mean_up, mean_down = sum(up) / len(up), sum(down) / len(down)
+        value = sum(h(mean_down - u) for u in up) / len(up) + sum(h(d - mean_up) for d in down) / len(down)
+        return value / 2 if esrgan else value
+
+    real, fake = torch.randn(7, dtype=torch.float64) + 1, 2 * torch.randn(7, dtype=torch.float64)
+    loss = RelativisticAverage(DATA, form=form, esrgan=esrgan)
+    r, f = real.tolist(), fake.tolist()
+    assert loss.d(Score(real), Score(fake)).mean().item() == pytest.approx(loss_of(r, f), rel=1e-9)
+    assert g_loss(loss, fake, real).mean().item() == pytest.approx(loss_of(f, r), rel=1e-9)
+
+
+@pytest.mark.parametrize("form", ["logistic", "hinge"])
+def test_relativistic_average_has_the_gradient_of_its_means(form):
+    loss = RelativisticAverage(DATA, form=form)
+    real, fake = (torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda r, f: loss.d(Score(r), Score(f)).mean(), (real, fake))
+    assert torch.autograd.gradcheck(lambda r, f: g_loss(loss, f, r).mean(), (real, fake))
+    if form == "logistic":
+        assert torch.autograd.gradgradcheck(lambda r, f: loss.d(Score(r), Score(f)).mean(), (real, fake))
+
+
+def test_the_form_of_esrgan_holds_ds_means_constant():
+    loss, n = RelativisticAverage(DATA, esrgan=True), 6
+    real, fake = (torch.randn(n, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    by_real, by_fake = torch.autograd.grad(loss.d(Score(real), Score(fake)).mean(), [real, fake])
+    torch.testing.assert_close(by_real, -torch.sigmoid(fake.mean() - real) / (2 * n))
+    torch.testing.assert_close(by_fake, torch.sigmoid(fake - real.mean()) / (2 * n))
+    # G's fakes move the mean that its reals are compared with
+    assert torch.autograd.gradcheck(lambda f: g_loss(loss, f, real.detach()).mean(), (fake,))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ganzoo.interfaces import Augment, Score
 from ganzoo.plugin import DataSpec
 from ganzoo_objectives.packing import Packing
-from ganzoo_objectives.penalties import R1, R2, GradientPenalty, squared_gradients
+from ganzoo_objectives.penalties import R1, R2, Dragan, GradientPenalty, squared_gradients
 
 DATA = DataSpec("image", (3, 4, 4))
 N, F64 = 6, torch.float64
@@ -85,7 +85,41 @@ def test_one_sided_penalty_leaves_gentle_slopes_alone(penalty, affine, w):
     assert penalty(GradientPenalty(DATA), affine(gentle)).item() == pytest.approx(10 / 4, rel=1e-9)
 
 
-@pytest.mark.parametrize("reg", [R1(DATA, gamma=2.0), R2(DATA, gamma=2.0), GradientPenalty(DATA)], ids=["r1", "r2", "gp"])
+@pytest.mark.parametrize("noise", ["uniform", "normal"])
+def test_dragan_of_an_affine_d(noise, penalty, affine, w):
+    slope = w.norm().item()
+    assert penalty(Dragan(DATA, noise=noise), affine(w)).item() == pytest.approx(10 * (slope - 1) ** 2, rel=1e-9)
+    assert penalty(Dragan(DATA, noise=noise, weight=2.0), affine(5 * w)).item() == pytest.approx(
+        2 * (5 * slope - 1) ** 2, rel=1e-9
+    )
+
+
+def test_dragan_perturbs_like_the_authors_code():
+    n = 4000
+    real = 3 + 2 * torch.randn(n, 3, 2, 2, dtype=F64)
+    moved = (Dragan(DATA).perturbed(real) - real) / (0.5 * real.std(correction=0))
+    assert moved.min() >= 0
+    assert moved.max() < 1
+    # a U with one a a sample: E aU = 1/4, E (aU)^2 = 1/9, and between two pixels of a sample E a^2 (EU)^2 = 1/12
+    assert moved.mean().item() == pytest.approx(1 / 4, rel=0.03)
+    assert moved.square().mean().item() == pytest.approx(1 / 9, rel=0.03)
+    assert (moved[:, 0] * moved[:, 1]).mean().item() == pytest.approx(1 / 12, rel=0.05)
+
+
+def test_dragan_perturbs_like_the_paper():
+    real = 3 + 2 * torch.randn(4000, 3, 2, 2, dtype=F64)
+    moved = (Dragan(DATA, noise="normal", scale=0.3).perturbed(real) - real) / (0.3 * real.std(correction=0))
+    assert moved.mean().item() == pytest.approx(0, abs=0.02)
+    assert moved.std().item() == pytest.approx(1, rel=0.02)
+    assert moved.pow(4).mean().item() == pytest.approx(3, rel=0.05)
+    assert (moved[:, 0] * moved[:, 1]).mean().item() == pytest.approx(0, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "reg",
+    [R1(DATA, gamma=2.0), R2(DATA, gamma=2.0), GradientPenalty(DATA), Dragan(DATA)],
+    ids=["r1", "r2", "gp", "dragan"],
+)
 def test_a_map_of_900_logits_weighs_as_one(reg, penalty, affine, w):
     one = penalty(reg, affine(w))
     torch.testing.assert_close(penalty(reg, Map(affine(w), (1, 30, 30))), one, rtol=1e-9, atol=0.0)
@@ -152,9 +186,9 @@ def test_interpolates_share_one_weight_a_sample_and_the_condition(build_match, p
 
 
 @pytest.mark.parametrize("every", [1, 4])
-@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
+@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty, Dragan])
 def test_gradient_reaches_d_and_never_g(cls, every, build_match, phase_loss, fixed, real):
-    options = {"every": every} if cls is GradientPenalty else {"every": every, "gamma": 1.0}
+    options = {"every": every, "gamma": 1.0} if cls in (R1, R2) else {"every": every}
     gen, disc = fixed(torch.randn(N, 3, 4, 4, dtype=F64)), Curved()
     match = build_match(gen, disc, cls(DATA, **options))
     assert [phase.every for phase in match.phases("D")] == ([1] if every == 1 else [1, 4])
@@ -165,18 +199,27 @@ def test_gradient_reaches_d_and_never_g(cls, every, build_match, phase_loss, fix
     assert not real.requires_grad
 
 
-@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
-def test_second_derivatives_by_finite_differences(cls, build_match, phase_loss, fixed, real):
-    disc = Curved()
-    reg = cls(DATA, **({} if cls is GradientPenalty else {"gamma": 1.0}), every=2)
-    match = build_match(fixed(torch.randn(N, 3, 4, 4, dtype=F64)), disc, reg)
-
-    def value(*_: Tensor) -> Tensor:
-        torch.manual_seed(1)  # the same interpolates
-        return phase_loss(match, "D", real, every=2)
-
-    parameters = [p for p in disc.parameters() if p.numel() < 200][:3]
-    assert torch.autograd.gradcheck(value, parameters, atol=1e-7)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: R1(data, gamma=1.0),
+        lambda data: R2(data, gamma=1.0),
+        GradientPenalty,
+        lambda data: GradientPenalty(data, one_sided=True),
+        Dragan,
+        lambda data: Dragan(data, noise="normal"),
+    ],
+    ids=["r1", "r2", "gp", "one-sided", "dragan", "dragan of the paper"],
+)
+def test_derivatives_in_ds_weights_by_finite_differences(make, build_match, as_function, fixed, told):
+    data, disc = DataSpec("points", (3,)), told(3)
+    with torch.no_grad():
+        disc.first.weight *= 3  # slopes on both sides of 1
+        disc.head.weight *= 3
+    match = build_match(fixed(torch.randn(4, 3, dtype=F64)), disc, make(data))
+    value, where = as_function(match, torch.randn(4, 3, dtype=F64), "first.weight", "second.bias", "head.weight")
+    assert torch.autograd.gradcheck(value, where)
+    assert torch.autograd.gradgradcheck(value, where)
 
 
 def test_squared_gradients_can_be_differentiated_twice():
@@ -190,9 +233,10 @@ def test_squared_gradients_can_be_differentiated_twice():
     assert torch.autograd.gradgradcheck(value, (first, second, inputs))
 
 
-def test_a_flat_d_has_a_finite_gradient(build_match, phase_loss, fixed, affine, real):
+@pytest.mark.parametrize("cls", [GradientPenalty, Dragan])
+def test_a_flat_d_has_a_finite_gradient(cls, build_match, phase_loss, fixed, affine, real):
     disc = affine(torch.zeros(48, dtype=F64))
-    match = build_match(fixed(torch.randn(N, 3, 4, 4, dtype=F64)), disc, GradientPenalty(DATA, every=2))
+    match = build_match(fixed(torch.randn(N, 3, 4, 4, dtype=F64)), disc, cls(DATA, every=2))
     phase_loss(match, "D", real, every=2).backward()
     assert disc.w.grad.isfinite().all()
 
@@ -223,6 +267,9 @@ def test_automatic_gamma(cls):
         (lambda: R2(DATA, gamma=1.0, every=0), "every=0"),
         (lambda: GradientPenalty(DATA, weight=-1.0), "weight=-1.0"),
         (lambda: GradientPenalty(DATA, every=0), "every=0"),
+        (lambda: Dragan(DATA, weight=-1.0), "weight=-1.0"),
+        (lambda: Dragan(DATA, scale=-1.0), "scale=-1.0"),
+        (lambda: Dragan(DATA, every=0), "every=0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make, message):

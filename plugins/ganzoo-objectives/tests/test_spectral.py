@@ -69,6 +69,26 @@ def test_converges_to_the_largest_singular_value_of_the_reshaped_weight(name, bu
     torch.testing.assert_close(layer.parametrizations.weight.original.detach(), raw)
 
 
+class Equalised(nn.Linear):
+    """Multiplies its weight by a constant, as layers with an equalised learning rate do."""
+
+    weight_scale = -0.25
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight * self.weight_scale, self.bias)
+
+
+def test_the_weight_as_it_is_used_has_norm_one(build_match, gen):
+    layer = Equalised(6, 4).double()
+    used = layer.weight.detach() * layer.weight_scale
+    match = build_match(gen, Net(layer), SpectralNorm(DATA))
+    for _ in range(2000):
+        match.after_step("D")
+    x = torch.randn(5, 6, dtype=torch.float64)
+    expected = x @ (used / torch.linalg.svdvals(used)[0]).T + layer.bias
+    torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_is_near_from_the_start(build_match, gen):
     net = Net(nn.Conv2d(32, 64, 3), nn.Linear(128, 64))
     for layer in net.layers:

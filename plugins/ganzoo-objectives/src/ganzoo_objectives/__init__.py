@@ -10,6 +10,7 @@ ganzoo_api = 1
 
 GAN, WGAN, RPGAN = "arXiv:1406.2661", "arXiv:1701.07875", "arXiv:1807.00734"
 ZERO_CENTRED = "arXiv:1801.04406"
+IMPROVED = "arXiv:1606.03498"
 
 
 @hookimpl
@@ -23,6 +24,16 @@ def ganzoo_components() -> Iterator[Component]:
         summary="Colour, translation and cutout of all that D sees, always on: for small data sets",
         paper="arXiv:2006.10738",
         modality=frozenset({"image"}),
+    )
+    yield Component(
+        "augmentation",
+        "ada",
+        "ganzoo_objectives.ada:Ada",
+        summary="Flips, warps and colour changes of all that D sees, as often as D overfits",
+        paper="arXiv:2006.06676",
+        modality=frozenset({"image"}),
+        resolutions="any from 4",
+        aliases=("adaptive discriminator augmentation", "bgc", "StyleGAN2-ADA"),
     )
 
 
@@ -72,6 +83,15 @@ def _losses() -> Iterator[Component]:
             provides=frozenset(provides),
             aliases=aliases,
         )
+    yield Component(
+        "loss",
+        "relativistic-average",
+        "ganzoo_objectives.losses:RelativisticAverage",
+        summary="D compares each real with the average fake and each fake with the average real; the loss of ESRGAN",
+        paper=RPGAN,
+        couples="the batch's means of D's outputs",
+        aliases=("RaGAN", "RaSGAN", "RaHinge"),
+    )
 
 
 def _regularizers() -> Iterator[Component]:
@@ -101,6 +121,16 @@ def _regularizers() -> Iterator[Component]:
         paper="arXiv:1704.00028",
         needs=twice,
         aliases=("WGAN-GP", "GP", "WGAN-LP"),
+    )
+    yield Component(
+        "regularizer",
+        "dragan",
+        "ganzoo_objectives.penalties:Dragan",
+        summary="Keeps the slope of D near 1 around the reals",
+        paper="arXiv:1705.07215",
+        needs=twice,
+        couples="the batch's standard deviation",
+        aliases=("local gradient penalty",),
     )
     yield Component(
         "regularizer",
@@ -142,4 +172,81 @@ def _regularizers() -> Iterator[Component]:
         paper="arXiv:1611.02163",
         needs=twice,
         couples="D's look-ahead steps",
+    )
+    yield from _whole_batch()
+    yield from _beside_the_loss()
+
+
+def _whole_batch() -> Iterator[Component]:
+    """What lets D, or G, look at a batch as a whole."""
+    yield Component(
+        "regularizer",
+        "minibatch-discrimination",
+        "ganzoo_objectives.minibatch:MinibatchDiscrimination",
+        summary="D's head is told how close each sample is to the others of its batch, by a learned measure",
+        paper=IMPROVED,
+        needs=frozenset({"head"}),
+        couples="the samples of a batch",
+        aliases=("improved GAN", "minibatch features"),
+    )
+    yield Component(
+        "regularizer",
+        "minibatch-stddev",
+        "ganzoo_objectives.minibatch:MinibatchStddev",
+        summary="D's head is told the spread within groups of samples",
+        paper="arXiv:1710.10196",
+        needs=frozenset({"head"}),
+        min_group="group",
+        aliases=("minibatch standard deviation", "ProGAN"),
+    )
+    yield Component(
+        "regularizer",
+        "feature-matching",
+        "ganzoo_objectives.features:FeatureMatching",
+        summary="G matches the mean of D's features, in place of its adversarial loss",
+        paper=IMPROVED,
+        needs=frozenset({"features"}),
+        couples="batch means of D's features",
+        aliases=("improved GAN", "FM"),
+    )
+
+
+def _beside_the_loss() -> Iterator[Component]:
+    """Terms on what D says."""
+    yield Component(
+        "regularizer",
+        "label-smoothing",
+        "ganzoo_objectives.outputs:LabelSmoothing",
+        summary="D's target on reals a little below 1",
+        paper=IMPROVED,
+        needs=frozenset({"targets"}),
+        aliases=("one-sided label smoothing", "soft labels"),
+    )
+    yield Component(
+        "regularizer",
+        "auxiliary-classifier",
+        "ganzoo_objectives.features:AuxiliaryClassifier",
+        summary="D names the class as well, and both players want it right",
+        paper="arXiv:1610.09585",
+        needs=frozenset({"classes"}),
+        labels="required",
+        aliases=("ACGAN", "AC-GAN"),
+    )
+    yield Component(
+        "regularizer",
+        "consistency",
+        "ganzoo_objectives.outputs:Consistency",
+        summary="D's output should not change when an image is flipped or shifted a little",
+        paper="arXiv:1910.12027",
+        modality=frozenset({"image"}),
+        aliases=("CR", "CR-GAN", "bCR", "balanced consistency regularization"),
+    )
+    yield Component(
+        "regularizer",
+        "lecam",
+        "ganzoo_objectives.outputs:LeCam",
+        summary="Holds D's outputs near their moving averages on the other side: for small data sets",
+        paper="arXiv:2104.03310",
+        needs=frozenset({"level"}),
+        aliases=("LeCam", "LC"),
     )

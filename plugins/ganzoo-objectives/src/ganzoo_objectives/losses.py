@@ -6,11 +6,12 @@ Each returns one value a logit; the match takes the mean. -log sigmoid(t) is wri
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from ganzoo.interfaces import DataSpec, Loss, Score
+from ganzoo.interfaces import DataSpec, Loss, Score, batch_mean
 
 Real = Callable[[], Score]
 
@@ -112,3 +113,38 @@ class Relativistic(Loss):
 
     def g(self, fake: Score, real: Real) -> Tensor:
         return softplus(real().logits - fake.logits)
+
+
+class RelativisticAverage(Loss):
+    """L_D = E h(m_f - r) + E h(f - m_r), L_G = E h(m_r - f) + E h(r - m_f) (Jolicoeur-Martineau 2019, RaGAN).
+
+    m_r = E r and m_f = E f are the means over the batch, every place of a map included, and over the ranks that share it. Both
+    carry gradient. At balance both losses are 2 log 2, or 2 in the hinge form. Only differences matter, as in `relativistic`.
+
+    Options:
+        form: "logistic", h(t) = sp(t); "hinge", h(t) = max(0, 1 + t)
+        esrgan: as in the ESRGAN authors' library (BasicSR, esrgan_model.py): both losses are halved, and in D's the means are
+            constants
+    """
+
+    relative = True
+
+    def __init__(self, data: DataSpec, *, form: Literal["logistic", "hinge"] = "logistic", esrgan: bool = False) -> None:
+        super().__init__(data)
+        self.hinged, self.esrgan = form == "hinge", esrgan
+
+    def d(self, real: Score, fake: Score) -> Tensor:
+        r, f = real.logits, fake.logits
+        return self._both(r, f, r.detach(), f.detach()) if self.esrgan else self._both(r, f, r, f)
+
+    def g(self, fake: Score, real: Real) -> Tensor:
+        r, f = real().logits, fake.logits
+        return self._both(f, r, f, r)
+
+    def _both(self, up: Tensor, down: Tensor, of_up: Tensor, of_down: Tensor) -> Tensor:
+        """Raise `up` above the mean of `of_down`, lower `down` below that of `of_up`."""
+        value = self._h(batch_mean(of_down.mean()) - up) + self._h(down - batch_mean(of_up.mean()))
+        return value / 2 if self.esrgan else value
+
+    def _h(self, t: Tensor) -> Tensor:
+        return relu(1 + t) if self.hinged else softplus(t)

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import DataSpec, Play, Regularizer
+from ganzoo.interfaces import DataSpec, Play, Regularizer, batch_mean
 
 
 def squared_gradients(outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -109,3 +109,48 @@ class GradientPenalty(Regularizer):
         squares = squared_gradients(play.critic(between, play.condition).per_sample(), between)
         excess = (squares + 1e-12).sqrt() - 1  # the plain norm has no second derivative at 0
         return self.weight * (excess.relu() if self.one_sided else excess).square()
+
+
+class Dragan(Regularizer):
+    """weight E (||grad_u D(u)|| - 1)^2 at u near the reals (Kodali et al. 2017); nothing flows to x or G.
+
+    With sigma the standard deviation of all values of the batch: u = x + a scale sigma U with U ~ U(0, 1) a value and
+    a ~ U(0, 1) a sample, as in the authors' code, which brightens; or u = x + scale sigma n with n ~ N(0, 1) a value, the
+    paper's N(0, c I) with c in units of the data. u has the condition of the real.
+
+    Options:
+        weight: the paper's lambda
+        noise: "uniform", the authors' code; "normal", the paper
+        scale: size of the perturbation, in standard deviations of the batch
+        every: rounds between penalties; above 1 each is a D step of its own, N times as strong
+    """
+
+    double_backward = True
+
+    def __init__(
+        self,
+        data: DataSpec,
+        *,
+        weight: float = 10.0,
+        noise: Literal["uniform", "normal"] = "uniform",
+        scale: float = 0.5,
+        every: int = 1,
+    ) -> None:
+        super().__init__(data)
+        if weight < 0 or scale < 0:
+            raise ValueError(f"weight={weight} and scale={scale} must not be negative")
+        if every < 1:
+            raise ValueError(f"every={every} must be at least 1 round")
+        self.weight, self.noise, self.scale, self.every = weight, noise, scale, every
+
+    def forward(self, play: Play) -> Tensor:
+        near = self.perturbed(play.real.detach()).requires_grad_()
+        squares = squared_gradients(play.critic(near, play.condition).per_sample(), near)
+        return self.weight * ((squares + 1e-12).sqrt() - 1).square()
+
+    def perturbed(self, real: Tensor) -> Tensor:
+        sigma = batch_mean((real - batch_mean(real.mean())).square().mean()).sqrt()
+        if self.noise == "normal":
+            return real + self.scale * sigma * torch.randn_like(real)
+        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
+        return real + share * self.scale * sigma * torch.rand_like(real)

@@ -18,7 +18,7 @@ START_ITERATIONS = 15
 
 
 class DividedBySigma(nn.Module):
-    """weight / sigma, sigma = u' W v the spectral norm of the weight as a matrix W [out, rest].
+    """weight / sigma, sigma = |scale| u' W v the spectral norm of the weight, used as scale W, as a matrix W [out, rest].
 
     u [out] and v [rest] are buffers and constants for the gradient: dsigma/dW = u v'. They move in `advance` alone, not when
     the weight is read. Products are written out because autocast would take a matmul to bf16.
@@ -27,9 +27,9 @@ class DividedBySigma(nn.Module):
     u: Tensor
     v: Tensor
 
-    def __init__(self, weight: Tensor, out_dim: int) -> None:
+    def __init__(self, weight: Tensor, out_dim: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.out_dim = out_dim
+        self.out_dim, self.scale = out_dim, abs(scale)
         with torch.no_grad():
             matrix = self._matrix(weight)
             self.register_buffer("u", normalize(torch.randn_like(matrix[:, 0]), dim=0))
@@ -39,7 +39,7 @@ class DividedBySigma(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         sigma = ((self._matrix(weight) * self.v).sum(1) * self.u).sum()
-        return weight / sigma
+        return weight / (self.scale * sigma)
 
     @torch.no_grad()
     def advance(self, weight: Tensor) -> None:
@@ -56,8 +56,9 @@ class SpectralNorm(Regularizer):
     """Every trainable linear, convolutional and embedding weight of a player divided by its spectral norm.
 
     The norm is that of the weight reshaped to [out, rest] (out is dim 1 of a transposed convolution), not of the convolution
-    as an operator. One power iteration for each optimizer step of the player, after it; look-aheads, penalties, G's passes
-    and micro-batches all see the same u and v.
+    as an operator; where a layer multiplies its weight by a constant `weight_scale`, the weight as used has norm 1. One power
+    iteration for each optimizer step of the player, after it; look-aheads, penalties, G's passes and micro-batches all see the
+    same u and v.
 
     Options:
         player: whose weights; SAGAN normalises both
@@ -79,7 +80,8 @@ class SpectralNorm(Regularizer):
                     raise ValueError(
                         f"spectral-norm: {player}'s layer '{name}' starts at zero and cannot be divided by its norm"
                     )
-                sigma = DividedBySigma(layer.weight, out_dim=1 if isinstance(layer, TRANSPOSED) else 0)
+                out_dim = 1 if isinstance(layer, TRANSPOSED) else 0
+                sigma = DividedBySigma(layer.weight, out_dim, getattr(layer, "weight_scale", 1.0))
                 parametrize.register_parametrization(layer, "weight", sigma)
 
     def after_step(self, player: str, match: Match) -> None:
