@@ -142,6 +142,10 @@ class Augment(nn.Module):
     def observe(self, real: Score, fake: Score) -> None:
         """See D's scores (detached) once a D step: ADA adapts itself here. What it keeps are buffers."""
 
+    def stats(self) -> dict[str, Tensor]:
+        """Scalars for the log, still on the device, after `observe`."""
+        return {}
+
 
 class Regularizer(nn.Module):
     """Anything added to a match. Override one or several methods; the defaults do nothing.

@@ -74,8 +74,8 @@ class DiffAugment(Augment):
 def take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """images[n, c, rows[n, i], columns[n, j]] as [N, C, H, W].
 
-    One gather over flat places was measured two to six times as fast as two gathers or as indexing; grid_sample has no second
-    derivative.
+    One gather over flat places was measured two to six times as fast as two gathers or as indexing; grid_sample had no second
+    derivative for long.
     """
     n, channels, height, width = images.shape
     places = (rows[:, :, None] * width + columns[:, None, :]).reshape(n, 1, height * width)
