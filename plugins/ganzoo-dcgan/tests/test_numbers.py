@@ -133,6 +133,79 @@ def test_orthogonal_initialisation_has_equal_singular_values():
         assert not linear.bias.any()
 
 
+@pytest.mark.parametrize(
+    ("init", "gain", "deviation"), [("uniform", 0.3, 0.3 / 3**0.5), ("he", 1.0, (2 / 200) ** 0.5), ("normal", 0.3, 0.3)]
+)
+def test_spread_of_initial_weights(init, gain, deviation):
+    weight = MLPGenerator(DataSpec("points", (2,)), z_dim=200, width=500, init=init, gain=gain).layers[0].linear.weight
+    assert abs(weight.std() / deviation - 1) < 0.01
+    assert init != "uniform" or weight.abs().max() <= gain
+
+
+def test_branches_take_sample_and_label_apart():
+    disc = MLPDiscriminator(
+        DataSpec("points", (2,), classes=("a", "b", "c")),
+        width=4,
+        depth=1,
+        activation="maxout",
+        pieces=3,
+        branches=(5, 6),
+        branch_pieces=2,
+    ).eval()
+    images, labels = torch.randn(3, 2), torch.tensor([0, 2, 1])
+
+    def maxout(linear, x, pieces):
+        return (x @ linear.weight.T + linear.bias).view(len(x), -1, pieces).max(2).values
+
+    own = maxout(disc.entry.own.linear, images, 2)
+    label = maxout(disc.entry.label.linear, torch.eye(3)[labels], 2)
+    h = maxout(disc.layers[0].linear, torch.cat([own, label], 1), 3)
+    torch.testing.assert_close(disc(images, {"labels": labels}).logits, (h @ disc.head.weight.T + disc.head.bias)[:, 0])
+
+
+def test_networks_of_the_conditional_gan():
+    """Mirza and Osindero 2014, section 4.1. G: 100 to 200, 10 to 1000, then 1200; D: 784 to 240, 10 to 50, then 240, maxout."""
+    data = DataSpec("image", (1, 28, 28), classes=tuple("0123456789"))
+    gen = MLPGenerator(data, z_dim=100, width=1200, depth=1, branches=(200, 1000))
+    disc = MLPDiscriminator(
+        data, width=240, depth=1, activation="maxout", pieces=4, branches=(240, 50), branch_pieces=5, dropout=0.5
+    )
+    shapes = [[tuple(p.shape) for p in net.parameters() if p.ndim == 2] for net in (gen, disc)]
+    assert shapes == [
+        [(200, 100), (1000, 10), (1200, 1200), (784, 1200)],
+        [(1200, 784), (250, 10), (960, 290), (1, 240)],
+    ]
+
+
+def test_branches_without_classes_leave_the_label_out():
+    gen = MLPGenerator(DataSpec("points", (2,)), z_dim=3, branches=(5, 6), width=4, depth=1)
+    assert gen.entry.label is None
+    assert gen(torch.randn(2, 3), {}).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "where"), [("input_dropout", lambda d: d.input_dropout), ("dropout", lambda d: d.layers[0].dropout)]
+)
+def test_dropout_of_perceptrons_is_where_it_says(option, where):
+    disc = MLPDiscriminator(DataSpec("points", (2,)), width=4, **{option: 0.4})
+    assert where(disc).p == 0.4
+    with pytest.raises(ValueError, match=f"{option}=1.0 must be from 0 and below 1"):
+        MLPDiscriminator(DataSpec("points", (2,)), **{option: 1.0})
+
+
+def test_what_parametrizes_a_weight_reaches_the_nearest_convolution():
+    layer = NearestConv(2, 3, bias=False)
+    x = torch.randn(1, 2, 4, 4)
+    before = layer(x)
+
+    class Half(torch.nn.Module):
+        def forward(self, weight):
+            return weight / 2
+
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", Half())
+    torch.testing.assert_close(layer(x), before / 2)
+
+
 def test_images_are_bounded_and_points_are_not():
     x = 100 * torch.randn(8, 64)
     assert MLPGenerator(DataSpec("image", (1, 4, 4)))(x, {}).abs().max() <= 1

@@ -1,8 +1,9 @@
-"""The recipes as assembly resolves them: each fits, and each of its values arrives."""
+"""The recipes as assembly resolves them: each fits, each of its values arrives, and each says where it comes from."""
 
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib import resources
 
 import numpy as np
@@ -10,19 +11,39 @@ import pytest
 
 import ganzoo_dcgan
 from ganzoo.assembly import make_plan
-from ganzoo.config import layer_from_dict
+from ganzoo.cli.info import recipe_values
+from ganzoo.config import RECORDS, layer_from_dict
 from ganzoo.registry import get_registry
+from ganzoo.rehearsal import rehearse
 
 RECIPES = {c.name: c for c in ganzoo_dcgan.ganzoo_components() if c.kind == "recipe"}
-RECORDS = {"summary", "paper", "number", "note"}  # of the recipe, not of a run
+
+# What the papers and their authors' code say, as read there: optimizers, priors, steps, and what makes the method.
+PUBLISHED = {
+    "gan": {"batch": 100, "G.optimizer": "sgd:momentum=0.5", "disc.pieces": 5, "disc.width": 240, "disc.dropout": 0.5},
+    "cgan": {"batch": 100, "gen.branches": [200, 1000], "disc.branches": [240, 50], "disc.pieces": 4, "gen.dropout": 0.5},
+    "dcgan": {"batch": 128, "G.lr": 2e-4, "G.betas": [0.5, 0.999], "game.prior": "uniform", "gen.init": 0.02},
+    "lsgan": {"batch": 64, "loss.name": "lsgan", "G.lr": 1e-3, "gen.z_dim": 1024, "game.prior": "uniform"},
+    "wgan": {"batch": 64, "G.optimizer": "rmsprop", "G.lr": 5e-5, "D.steps": 5, "reg.weight-clip.c": 0.01},
+    "dragan": {"batch": 128, "G.lr": 1e-4, "D.betas": [0.5, 0.9], "reg.dragan.weight": 10.0, "gen.width": 128},
+    "acgan": {"batch": 100, "G.lr": 2e-4, "disc.dropout": 0.5, "gen.embedding": "none", "reg.auxiliary-classifier.g": 1.0},
+    "unrolled": {"batch": 512, "G.lr": 1e-3, "D.lr": 1e-4, "reg.unrolled.steps": 5, "loss.name": "minimax", "gen.gain": 1.4},
+    "minibatch": {"batch": 100, "G.steps": 3, "reg.minibatch-discrimination.dim": 5, "reg.instance-noise.sigma": 0.2},
+    "pacgan": {"batch": 200, "D.betas": [0.8, 0.999], "reg.packing.m": 2, "gen.depth": 4, "disc.depth": 3, "gen.z_dim": 2},
+}
+
+
+@cache
+def table_of(name):
+    package, _, path = RECIPES[name].target.partition(":")
+    return tomllib.loads(resources.files(package).joinpath(path).read_text("utf-8"))
 
 
 @pytest.fixture
 def data(request, tmp_path):
     """What a recipe that names no data set is tried on."""
     np.save(tmp_path / "waves.npy", np.zeros((8, 1, 32), np.float32))
-    tables = {"signal": {"name": "array", "path": str(tmp_path / "waves.npy")}, "dcgan": {"name": "emoji", "labels": False}}
-    return tables.get(request.node.callspec.params["name"])
+    return {"signal": {"name": "array", "path": str(tmp_path / "waves.npy")}}.get(request.node.callspec.params["name"])
 
 
 def differences(asked, resolved, where=""):
@@ -41,10 +62,34 @@ def differences(asked, resolved, where=""):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_all_that_a_recipe_says_arrives(name, data):
-    package, _, path = RECIPES[name].target.partition(":")
-    table = tomllib.loads(resources.files(package).joinpath(path).read_text())
+    table = table_of(name)
     assert table["paper"] == RECIPES[name].paper
     plan = make_plan(get_registry(), layer_from_dict({"recipe": name, **({"data": data} if data else {})}, "the test"))
     said = {key: value for key, value in table.items() if key not in RECORDS and not (data and key == "data")}
     assert list(differences(said, plan.config.to_dict())) == []
     assert plan.notices == []
+    rehearse(plan)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_value_has_a_source_and_each_source_a_value(name):
+    table = table_of(name)
+    rows = recipe_values(table)
+    assert [row["key"] for row in rows if not row["source"]] == []
+    keys = [row["key"] for row in rows]
+    assert [s for s in table["sources"] if not any(key == s or key.startswith(f"{s}.") for key in keys)] == []
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_values(name):
+    values = {row["key"]: row["value"] for row in recipe_values(table_of(name))}
+    assert {key: values[key] for key in PUBLISHED[name]} == PUBLISHED[name]
+    assert table_of(name)["number"]
+
+
+def test_each_published_recipe_has_a_small_one_that_is_the_same_method():
+    assert {name.removesuffix("-small") for name in RECIPES if name.endswith("-small")} == set(PUBLISHED)
+    for name in PUBLISHED:
+        big, small = table_of(name), table_of(f"{name}-small")
+        assert small["loss"]["name"] == big["loss"]["name"]
+        assert {reg["name"] for reg in small.get("reg", [])} >= {r["name"] for r in big.get("reg", [])} - {"instance-noise"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.interfaces import Condition, DataSpec, Score
-from ganzoo_dcgan.mlp import at_least
+from ganzoo_dcgan.mlp import Classes, at_least
 
 Norm = Literal["batch", "instance", "layer", "none"]
 Kernel = Literal[3, 4, 5, 6]
@@ -54,19 +54,17 @@ class ClassNorm(nn.Module):
         return torch.addcmul(self.shift[labels][:, :, None, None], self.norm(x), self.gain[labels][:, :, None, None])
 
 
-class NearestConv(nn.Module):
+class NearestConv(nn.ConvTranspose2d):
     """Nearest-neighbour doubling and a 3x3 convolution, [N, C, H, W] -> [N, O, 2H, 2W], as one transposed convolution.
 
     A 3x3 kernel at four offsets sums to a 4x4 kernel of stride 2: exact, with 2.25 times fewer multiplications, and free of the
-    checkerboard of a free 4x4 kernel (Odena et al. 2016, doi:10.23915/distill.00003).
+    checkerboard of a free 4x4 kernel (Odena et al. 2016, doi:10.23915/distill.00003). The weight stays 3x3, for spectral norm.
     """
 
     offsets: Tensor
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(inputs, outputs, 3, 3))  # as a transposed convolution's
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        super().__init__(inputs, outputs, 3, bias=bias)
         line = torch.eye(4, 3) + torch.eye(4, 3).roll(1, 0)  # tap i of 3 falls on taps i and i + 1 of 4
         self.register_buffer("offsets", torch.kron(line, line).T.contiguous(), persistent=False)  # [9, 16]
 
@@ -78,7 +76,7 @@ class NearestConv(nn.Module):
 def initialise(net: nn.Module, init: float | None) -> None:
     """N(0, init^2) for weights, N(1, init^2) for batch norm's gains; for None weights that keep the variance of ReLUs (He)."""
     for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | NearestConv):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_in(module)) if init is None else init)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -111,7 +109,7 @@ class DCGANGenerator(nn.Module):
         kernel: side of the transposed convolutions
         full: one more map, at the whole resolution, of half of `channels`, from which a 3x3 convolution makes the image
         norm: after each layer but the last; "batch" couples the samples of a batch in training
-        embedding: width of the class embedding beside z
+        embedding: width of the learned class embedding beside z; none gives one-hot labels
         class_norm: labels set gain and shift of the batch norm as well
         init: standard deviation of the weights; none: He's initialisation
     """
@@ -127,7 +125,7 @@ class DCGANGenerator(nn.Module):
         kernel: Kernel = 4,
         full: bool = False,
         norm: Norm = "batch",
-        embedding: int = 64,
+        embedding: int | None = 64,
         class_norm: bool = False,
         init: float | None = 0.02,
     ) -> None:
@@ -140,7 +138,7 @@ class DCGANGenerator(nn.Module):
         (height, width), widths = stages(data, channels, max_channels, full)
         classes = len(data.classes)
         self.small = (height, width, widths[0])
-        self.embedding = nn.Embedding(classes, embedding) if classes else None
+        self.classes = Classes(classes, embedding)
         bias = norm == "none"  # a norm would take it away again
 
         def double(inputs: int, outputs: int, bias: bool) -> nn.Module:
@@ -148,21 +146,17 @@ class DCGANGenerator(nn.Module):
                 return NearestConv(inputs, outputs, bias=bias)
             return nn.ConvTranspose2d(inputs, outputs, kernel, 2, (kernel - 1) // 2, kernel % 2, bias=bias)
 
-        self.project = nn.Linear(z_dim + (embedding if classes else 0), math.prod(self.small), bias=bias)
+        self.project = nn.Linear(z_dim + self.classes.width, math.prod(self.small), bias=bias)
         self.norms = nn.ModuleList(ClassNorm(w, classes) if class_norm and classes else normalisation(norm, w) for w in widths)
         self.ups = nn.ModuleList(double(i, o, bias) for i, o in pairwise(widths))
         self.ups.append(nn.Conv2d(widths[-1], data.channels, 3, 1, 1) if full else double(widths[-1], data.channels, True))
         initialise(self, init)
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
-        labels = None
-        if self.embedding is not None:
-            labels = condition["labels"]
-            x = torch.cat([x, self.embedding(labels)], 1)
         # channels behind: the layout of channels_last, without which batch norm under bf16 took a fifth of a step on the CPU
-        x = self.project(x).unflatten(1, self.small).permute(0, 3, 1, 2)
+        x = self.project(self.classes.beside(x, condition)).unflatten(1, self.small).permute(0, 3, 1, 2)
         for norm, up in zip(self.norms, self.ups, strict=True):
-            x = up(F.relu(norm(x, labels) if isinstance(norm, ClassNorm) else norm(x)))
+            x = up(F.relu(norm(x, condition["labels"]) if isinstance(norm, ClassNorm) else norm(x)))
         return x.tanh()
 
 
