@@ -28,7 +28,7 @@ from ganzoo.runs import Run
 
 HERE = Path(__file__).parent
 PAGE, PICTURES = HERE.parent / "recipes.md", HERE.parent / "recipes"
-RUNS = Path("runs/recipes")
+RUNS = Path("runs") / "recipes"
 INTRODUCTION = """# The recipes, trained on a laptop
 
 Each `-small` recipe has the losses, regularizers and kind of networks of the recipe that it is named for, at a size that two CPU

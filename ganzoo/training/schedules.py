@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ganzoo.errors import UsageError
 
 _SHAPE = re.compile(r"\s*(\w+)\(([^()]*)\)\s*")
-_ENDS = {"constant": 1, "linear": 2, "cosine": 2}
+_ENDS = {"constant": 1, "linear": 2, "cosine": 2, "exponential": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class _Piece:
     def at(self, share: float) -> float:
         if self.shape == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
+        if self.shape == "exponential":
+            return self.first ** (1 - share) * self.last**share
         return self.first + (self.last - self.first) * share
 
 
@@ -38,6 +40,8 @@ class Schedule:
         self._pieces: list[tuple[_Piece, float, float]] = []
         self._read(text, total, where)
         for piece, _, _ in self._pieces:
+            if piece.shape == "exponential" and not (piece.first > 0 and piece.last > 0):
+                raise UsageError(f"{where} = {text}: an exponential goes from one number above 0 to another")
             if not (0 <= piece.first < below and 0 <= piece.last < below):
                 raise UsageError(
                     f"{where} = {text}: it must stay a number from 0" + (f" and below {below:g}" if below < math.inf else "")
@@ -81,7 +85,8 @@ def _parse(text: str, where: str) -> _Piece:
     except (ValueError, KeyError):
         raise UsageError(
             f"{where}: '{text.strip()}' is no schedule; write a number, constant(2e-4, 50%), linear(2e-4, 0, 500) or "
-            f"cosine(2e-4, 5e-5), joined by 'then'; the last number is how long, in kimg or in % of the budget"
+            f"cosine(2e-4, 5e-5) or exponential(1e-3, 1e-5), joined by 'then'; the last number is how long, in kimg or in % of "
+            f"the budget"
         ) from None
     return _Piece(match[1], values[0], values[-1], duration)
 

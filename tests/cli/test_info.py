@@ -44,7 +44,9 @@ def some(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     package = site.root / "info_recipes"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "mix.toml").write_text('gen = "net"\nreg = ["r1:gamma=1"]\n[G]\nlr = 2e-4\n[sources]\nG = "table 2"\n"reg.r1.gamma" = "here"\n')
+    (package / "mix.toml").write_text(
+        'gen = "net"\nreg = ["r1:gamma=1"]\n[G]\nlr = 2e-4\n[sources]\nG = "table 2"\n"reg.r1.gamma" = "here"\n'
+    )
     monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-a")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -46,6 +46,12 @@ def tried(kind: str, target: Any, **declared: Any) -> Entry:
 def without_couples(entry: Entry) -> Entry:
     """The same component, saying that nothing couples the samples of a batch."""
     return replace(entry, component=replace(entry.component, couples=""))
+
+
+def has_a_norm(entry: Entry) -> bool:
+    """Whether it has an option `norm` that may be none."""
+    option = options_of(get_registry().load(entry)).get("norm")
+    return option is not None and "none" in get_args(option.annotation)
 
 
 def on_suitable_data(check: Check, entry: Entry, options: Mapping[str, Any] | None = None, most: int | None = None) -> None:

@@ -29,6 +29,7 @@ from ganzoo.training.statistics import Statistics
         ("constant(2, 50%) then linear(2, 0)", 75, 1.0),
         ("cosine(1, 0)", 50, 0.5),
         ("cosine(1, 0)", 25, (1 + math.cos(math.pi / 4)) / 2),
+        ("exponential(1, 0.01)", 50, 0.1),
         ("linear(0, 1, 10) then constant(3, 10) then cosine(1, 0.5)", 15, 3.0),
         ("linear(0, 1, 10) then constant(3, 10) then cosine(1, 0.5)", 100, 0.5),
     ],
@@ -39,7 +40,16 @@ def test_schedule(text: float | str, kimg: float, value: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["linear(1)", "linaer(1, 0)", "abc", "linear(1, 0) then constant(2)", "linear(1, 0, -3)", "constant(x)", "linear(1,0,5k)"],
+    [
+        "linear(1)",
+        "linaer(1, 0)",
+        "abc",
+        "linear(1, 0) then constant(2)",
+        "linear(1, 0, -3)",
+        "constant(x)",
+        "linear(1,0,5k)",
+        "exponential(1, 0)",
+    ],
 )
 def test_no_schedule(text: str) -> None:
     with pytest.raises(UsageError, match=r"G\.lr"):
