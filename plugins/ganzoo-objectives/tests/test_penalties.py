@@ -249,6 +249,14 @@ def test_gamma_fades_along_half_a_cosine(penalty, affine, w):
         assert value.item() == pytest.approx(gamma / 2 * square, rel=1e-9)
 
 
+def test_gamma_may_fade_over_less_than_the_budget(penalty, affine, w):
+    square = w.square().sum().item()
+    reg = R1(DATA, gamma=1.0, gamma_end=0.1, ramp=0.2)
+    for nimg, gamma in [(0, 1.0), (100, 0.55), (200, 0.1), (900, 0.1)]:
+        value = penalty(reg, affine(w), nimg=nimg, budget=1000)
+        assert value.item() == pytest.approx(gamma / 2 * square, rel=1e-9)
+
+
 @pytest.mark.parametrize("cls", [R1, R2])
 def test_automatic_gamma(cls):
     assert cls.auto(DataSpec("image", (3, 256, 256)), 32)["gamma"] == pytest.approx(0.4096)
@@ -264,6 +272,7 @@ def test_automatic_gamma(cls):
     [
         (lambda: R1(DATA, gamma=-1.0), "gamma=-1.0"),
         (lambda: R2(DATA, gamma=1.0, gamma_end=-1.0), "gamma_end=-1.0"),
+        (lambda: R2(DATA, gamma=1.0, ramp=5.0), "ramp=5.0 must be above 0 kimg, and leads to gamma_end"),
         (lambda: R2(DATA, gamma=1.0, every=0), "every=0"),
         (lambda: GradientPenalty(DATA, weight=-1.0), "weight=-1.0"),
         (lambda: GradientPenalty(DATA, every=0), "every=0"),

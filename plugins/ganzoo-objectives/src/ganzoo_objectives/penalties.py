@@ -29,14 +29,21 @@ class _ZeroCentred(Regularizer):
     Options:
         gamma: weight, twice the factor of the squared norm; "auto": 2e-4 H W / batch for images, 2e-4 L / batch for signals,
             0.1 for points
-        gamma_end: the weight at the end of the budget, reached along half a cosine (R3GAN); none: constant
+        gamma_end: the weight at the end, reached along half a cosine (R3GAN); none: constant
+        ramp: kimg after which gamma_end is reached; none: the budget
         every: rounds between penalties; above 1 each is a D step of its own, N times as strong (StyleGAN2: 16)
     """
 
     double_backward = True
 
     def __init__(
-        self, data: DataSpec, *, gamma: float | Literal["auto"] = "auto", gamma_end: float | None = None, every: int = 1
+        self,
+        data: DataSpec,
+        *,
+        gamma: float | Literal["auto"] = "auto",
+        gamma_end: float | None = None,
+        ramp: float | None = None,
+        every: int = 1,
     ) -> None:
         super().__init__(data)
         if gamma == "auto":
@@ -47,7 +54,9 @@ class _ZeroCentred(Regularizer):
             raise ValueError(f"gamma={gamma}, gamma_end={gamma_end}: a penalty cannot be negative")
         if every < 1:
             raise ValueError(f"every={every} must be at least 1 round")
-        self.gamma, self.gamma_end, self.every = gamma, gamma_end, every
+        if ramp is not None and not (ramp > 0 and gamma_end is not None):
+            raise ValueError(f"ramp={ramp} must be above 0 kimg, and leads to gamma_end, which is {gamma_end}")
+        self.gamma, self.gamma_end, self.ramp, self.every = gamma, gamma_end, ramp, every
 
     @classmethod
     def auto(cls, data: DataSpec, batch: int) -> dict[str, object]:
@@ -57,7 +66,8 @@ class _ZeroCentred(Regularizer):
     def weight(self, play: Play) -> float:
         if self.gamma_end is None:
             return self.gamma / 2
-        return (self.gamma_end + (self.gamma - self.gamma_end) * (1 + math.cos(math.pi * play.progress)) / 2) / 2
+        share = play.progress if self.ramp is None else min(1.0, play.nimg / (1000 * self.ramp))
+        return (self.gamma_end + (self.gamma - self.gamma_end) * (1 + math.cos(math.pi * share)) / 2) / 2
 
 
 class R1(_ZeroCentred):
