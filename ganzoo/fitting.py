@@ -50,7 +50,8 @@ def guard(part: Chosen, call: Callable[[], Any], what: str = "could not be built
 
 def misfit(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
     """Why this part does not fit the data or the other parts, and what would; None where it fits."""
-    for check in (_modality, _resolution, _labels, _source, _needs):
+    # First what no other data would mend.
+    for check in (_needs, _modality, _resolution, _labels, _source):
         if problem := check(part, parts, data, registry):
             return problem
     return None

@@ -234,8 +234,8 @@ def variants(kind: str) -> list[Any]:
     found = []
     for entry in REGISTRY.select(kind):
         known = options_of(REGISTRY.load(entry))
-        other = (("every", 2), ("player", "both"), ("second_order", False), ("fakes", 1.0), ("p", 0.5))
-        options = [{}, *({name: value} for name, value in other if name in known)]
+        other = (("every", 2), ("player", "both"), ("second_order", False), ("fakes", 10.0), ("p", 0.5))
+        options = [{}, *({name: value} for name, value in other if name in known and known[name].default is not True)]
         found += [
             pytest.param(entry, given, id=f"{entry.name}{''.join(f'-{k}={v}' for k, v in given.items())}") for given in options
         ]
@@ -296,14 +296,15 @@ MISFITS = [
 
 @pytest.mark.parametrize(("one", "other"), MISFITS)
 def test_misfits_are_refused_with_both_named(one: Entry, other: Entry, data: dict[str, Spec]) -> None:
-    """On whatever data: with labels, without, and of each kind."""
+    """With labels and without, among partners that each of the two alone would go with."""
     asked = {KEYS[entry.kind]: entry for entry in (one, other)}
+    for key, entries in (("gen", GENERATORS), ("disc", DISCRIMINATORS)):
+        able = [e for e in entries if all(go_together([e, asked_for], REGISTRY) for asked_for in (one, other))]
+        asked.setdefault(key, next((e for e in able if e.name == "mlp"), (able or entries)[0]))
     for name in ("classes-32", "images-32"):
         layer = Layer("the test", regs_replace=True)
         layer.parts["data"] = data[name]
-        for key, kind in (("gen", "generator"), ("disc", "discriminator")):
-            layer.parts[key] = Spec(asked[key].name if key in asked else REGISTRY.find(kind, "mlp").name, {})
-        for key in ("loss", "aug"):
+        for key in ("gen", "disc", "loss", "aug"):
             if key in asked:
                 layer.parts[key] = Spec(asked[key].name, {})
         layer.regs = [Spec(entry.name, {}) for entry in (one, other) if entry.kind == "regularizer"]

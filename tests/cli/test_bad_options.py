@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Cli
 
 NAMES = [
-    (("--gen", "dcgn"), ("there is no generator 'dcgn'", "Did you mean 'dcgan'?", "Installed: dcgan, mlp")),
+    (("--gen", "dcgn"), ("there is no generator 'dcgn'", "Did you mean 'dcgan'?", "Installed: dcgan, fastgan, mlp")),
     (("--gen", "DCGAN"), ("Did you mean 'dcgan'?",)),
     (("--gen", "hinge"), ("'hinge' is a loss",)),
     (("--gen", "ganzoo-dcgn/dcgan"), ("there is no generator 'ganzoo-dcgn/dcgan'", "There is ganzoo-dcgan/dcgan")),
@@ -209,8 +209,9 @@ def test_what_parts_need_of_each_other(cli: Cli, site: Site) -> None:
     says = ("regularizer 'r1' does not fit", "needs 'double-backward'", "discriminator 'dcgan', discriminator 'mlp'")
     cli.refused("train", "--disc", "once", "--reg", "r1", says=says)
     says = ("generator 'classy' does not fit", "needs labels", "has none", "sub-folder")
-    cli.refused("train", "--gen", "classy", "--data", "emoji:labels=false", says=says)
-    cli.refused("train", "--gen", "classy", says=("generator 'classy'", "needs 'classes'", "none installed"))
+    cli.refused("train", "--gen", "classy", "--disc", "acgan", "--data", "emoji:labels=false", says=says)
+    says = ("generator 'classy'", "needs 'classes'", "discriminator 'dcgan'", "these do: discriminator 'acgan'")
+    cli.refused("train", "--gen", "classy", says=says)
 
 
 def test_none_and_repetition(cli: Cli) -> None:
