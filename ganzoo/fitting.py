@@ -124,10 +124,11 @@ def _labels(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry:
     wants = part.entry.component.labels
     if part.key == "data":
         return None
-    rivals = [other for other in parts.values() if {wants, other.entry.component.labels} == {"required", "refused"}]
-    if rivals:
-        one, two = ("needs", "cannot use") if wants == "required" else ("cannot use", "needs")
-        return f"it {one} labels, and {rivals[0]} {two} them; leave one of the two out"
+    needing = [other for other in parts.values() if other.entry.component.labels == "required"]
+    refusing = [other for other in parts.values() if other.entry.component.labels == "refused"]
+    if needing and refusing and part in (*needing, *refusing):
+        need, refuse = (" and ".join(map(str, sides)) for sides in (needing, refusing))
+        return f"labels are what {need} cannot do without, and {refuse} cannot use; leave one of them out"
     if wants == "required" and not data.classes:
         kind = KIND_OF[part.key.partition(".")[0]]
         return (
