@@ -102,8 +102,8 @@ def test_commands_of_plugins(site: Site, ganzoo: Ganzoo) -> None:
     site.add("ganzoo-d", "raise SystemExit\n", group="ganzoo.commands", entry="exits = MODULE:x\ntwice = MODULE:x")
     shown = ganzoo("--help")
     assert (shown.returncode, shown.stderr) == (0, "")  # a broken one costs itself, and only when it is called
-    assert "mine    From ganzoo-a." in shown.stdout
-    assert "bad     From ganzoo-b." in shown.stdout
+    lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert {"mine From ganzoo-a.", "bad From ganzoo-b."} <= set(lines)
     assert "List the components that are installed." in shown.stdout
     assert ganzoo("mine", "--n", "3").stdout == "n is 3\n"
     assert ganzoo("list", "--json").returncode == 0  # ours, whatever a plugin calls its own

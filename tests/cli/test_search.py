@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     [
         (["logistic"], "non-saturating"),  # what StyleGAN's paper calls it
         (["geometric", "GAN"], "hinge"),
-        (["PacGAN"], "packing"),
+        (["PacGAN"], "pacgan"),  # a name before another name
+        (["ADA"], "ada"),
         (["r1"], "r1"),
         (["WGAN-GP"], "wgan-gp"),  # a recipe's name before a regularizer's other name
-        (["1802.05957"], "spectral-norm"),
+        (["1606.03498", "measure"], "minibatch-discrimination"),
     ],
 )
 def test_the_best_match_comes_first(words: list[str], first: str, ganzoo: Ganzoo) -> None:
