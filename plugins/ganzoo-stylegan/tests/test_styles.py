@@ -217,7 +217,7 @@ def test_widths_by_resolution(side, widths, z_dim):
 
 
 def test_size_of_the_published_networks():
-    """At 1024 pixels with a mapping network of 8 layers, as training logs of the authors' code print them."""
+    """At 1024 pixels, a mapping network of 8 layers: D's as a log of the authors' code prints it, G's from memory."""
     data = DataSpec("image", (3, 1024, 1024))
     with torch.device("meta"):
         gen = StyleGenerator(data, **StyleGenerator.auto(data, 32), mapping_layers=8)
