@@ -116,7 +116,7 @@ def test_it_is_a_lazy_phase_of_g():
 def test_second_derivatives_of_a_synthesis():
     """The gradient of the mean length with respect to each parameter, against finite differences."""
     data = DataSpec("image", (1, 8, 8))
-    synthesis = StyleGenerator(data, z_dim=3, channels=2, max_channels=2, noise=True).double().eval().synthesis
+    synthesis = StyleGenerator(data, z_dim=3, embedding=2, channels=2, max_channels=2, noise=True).double().eval().synthesis
     w = torch.randn(2, synthesis.layers, 3, dtype=torch.float64, requires_grad=True)
     names = ["convs.1.weight", "convs.1.style.weight", "to_image.0.weight", "constant"]
     values = [dict(synthesis.named_parameters())[name].detach().clone().requires_grad_() for name in names]

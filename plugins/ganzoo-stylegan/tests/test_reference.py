@@ -159,7 +159,7 @@ def numbers(network):
 @pytest.mark.parametrize("classes", [(), CLASSES], ids=["plain", "labelled"])
 def test_generator(shape, classes, at_work):
     data = DataSpec("image", shape, classes=classes)
-    gen = at_work(StyleGenerator(data, z_dim=5, w_dim=6, channels=3, max_channels=8, mapping_layers=3, noise=True))
+    gen = at_work(StyleGenerator(data, z_dim=5, w_dim=6, embedding=3, channels=3, max_channels=8, mapping_layers=3, noise=True))
     z, labels = torch.randn(2, 5, dtype=torch.float64), torch.tensor([2, 0])
     with torch.no_grad():
         w = gen.mapping(z, {"labels": labels})
@@ -172,7 +172,7 @@ def test_generator(shape, classes, at_work):
 
 
 def test_each_layer_has_its_own_style(at_work):
-    gen = at_work(StyleGenerator(DataSpec("image", (3, 16, 16)), z_dim=4, channels=3, max_channels=8, noise=True))
+    gen = at_work(StyleGenerator(DataSpec("image", (3, 16, 16)), z_dim=4, embedding=4, channels=3, max_channels=8, noise=True))
     w = torch.randn(2, gen.synthesis.layers, 4, dtype=torch.float64)
     with torch.no_grad():
         images = gen.synthesis(w)
@@ -182,7 +182,7 @@ def test_each_layer_has_its_own_style(at_work):
 
 def test_generator_in_single_precision(at_work):
     """The promise is 1e-5 of the image's scale."""
-    gen = at_work(StyleGenerator(DataSpec("image", (3, 16, 16)), z_dim=8, channels=8, max_channels=16, noise=True))
+    gen = at_work(StyleGenerator(DataSpec("image", (3, 16, 16)), z_dim=8, embedding=8, channels=8, max_channels=16, noise=True))
     w = torch.randn(2, gen.synthesis.layers, 8, dtype=torch.float64)
     expected = np.stack([synthesised(numbers(gen), own.numpy()) for own in w])
     with torch.no_grad():

@@ -14,7 +14,7 @@ from ganzoo_stylegan.generator import DECAY, StyleGenerator
 from ganzoo_stylegan.layers import GAIN, Conv, Linear, StyledConv
 
 DATA = DataSpec("image", (3, 32, 32), classes=("a", "b", "c"))
-SMALL = {"z_dim": 6, "channels": 4, "max_channels": 8, "noise": True}
+SMALL = {"z_dim": 6, "embedding": 6, "channels": 4, "max_channels": 8, "noise": True}
 LAYERS = 8
 
 

@@ -23,11 +23,11 @@ class Mapping(nn.Module):
 
     mean_w: Tensor
 
-    def __init__(self, z_dim: int, w_dim: int, classes: int, depth: int, layers: int, mixing: float) -> None:
+    def __init__(self, z_dim: int, w_dim: int, classes: int, embedding: int, depth: int, layers: int, mixing: float) -> None:
         super().__init__()
         self.layers, self.mixing = layers, mixing
-        self.embedding = nn.Embedding(classes, w_dim) if classes else None
-        inputs = z_dim + (w_dim if classes else 0)
+        self.embedding = nn.Embedding(classes, embedding) if classes else None
+        inputs = z_dim + (embedding if classes else 0)
         self.hidden = nn.ModuleList(
             Linear(inputs if i == 0 else w_dim, w_dim, multiplier=0.01, gain=GAIN) for i in range(depth)
         )
@@ -111,6 +111,8 @@ class StyleGenerator(nn.Module):
         w_dim: width of the styles; none: that of the noise
         channels: width of the map of full resolution; each halving doubles it; "auto": 64, or 32768 / side where that is less
         max_channels: the width at which the doubling stops; "auto": twice the shorter side, between 64 and 512
+        embedding: width of the class embedding beside z; "auto": an eighth of z_dim, for as wide as z, as published, it makes
+            samples of a class alike in short trainings
         mapping_layers: depth of the mapping network
         noise: added to each layer, with a learned strength that starts at 0; "auto": from 256 pixels
         mixing: probability that a sample of a training pass has two styles, the second from a random layer on
@@ -124,6 +126,7 @@ class StyleGenerator(nn.Module):
         w_dim: int | None = None,
         channels: Width = "auto",
         max_channels: Width = "auto",
+        embedding: Width = "auto",
         mapping_layers: int = 2,
         noise: bool | Literal["auto"] = "auto",
         mixing: float = 0.9,
@@ -137,13 +140,15 @@ class StyleGenerator(nn.Module):
         w_dim = self.z_dim if w_dim is None else number(1, w_dim=w_dim)
         depth = number(1, mapping_layers=mapping_layers)
         self.synthesis = Synthesis(data, widths(data, channels, max_channels), w_dim, noise)
-        self.mapping = Mapping(self.z_dim, w_dim, len(data.classes), depth, self.synthesis.layers, mixing)
+        embedding = number(1, embedding=embedding)
+        self.mapping = Mapping(self.z_dim, w_dim, len(data.classes), embedding, depth, self.synthesis.layers, mixing)
 
     @classmethod
     def auto(cls, data: DataSpec, batch: int) -> dict[str, object]:
         """The numbers for options that are "auto"."""
         side = min(data.resolution)
-        return {**auto_widths(data), "z_dim": clipped(4 * side, 128), "noise": side >= 256}
+        z_dim = clipped(4 * side, 128)
+        return {**auto_widths(data), "z_dim": z_dim, "embedding": z_dim // 8, "noise": side >= 256}
 
     @property
     def mean_w(self) -> Tensor:
