@@ -88,7 +88,7 @@ def row(name: str, remarks: dict[str, str]) -> tuple[str, str]:
         f"{statistics.mean(late):.2f}" if late else "",
         remarks.get(name, {}).get("verdict", ""),
     ]
-    shutil.copyfile(run.samples()[-1], PICTURES / f"{name}.png")
+    shutil.copyfile(run.samples()[0], PICTURES / f"{name}.png")
     said = f"\n{remarks[name]['said']}\n" if name in remarks else ""
     paper = get_registry().find("recipe", name).component
     section = f"## {name}\n\n{paper.summary} ({paper.paper}).\n{said}\n![samples of {name}](recipes/{name}.png)\n"
