@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
@@ -278,6 +278,38 @@ def layer_from_toml(text: str, origin: str) -> Layer:
     except tomllib.TOMLDecodeError as err:
         raise UsageError(f"{origin}: not TOML: {err}") from None
     return layer_from_dict(table, origin)
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values of a table, nested ones with dots between."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def flatten_config(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The same of a recipe's or run.toml's content: a part's name is "gen.name", a regularizer's option "reg.NAME.OPTION"."""
+    layer = Layer("the table")
+    for key in KIND_OF.keys() & table.keys():
+        layer.set_part(key, table[key])
+    parts: dict[str, Any] = {key: _table(spec) if spec else "none" for key, spec in layer.parts.items()}
+    rest = {key: value for key, value in table.items() if key != "reg"}
+    return flatten({**rest, **parts, "reg": {spec.name: _table(spec) for spec in layer.regs or ()}})
+
+
+def recipe_values(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each value of a recipe with where it comes from: "key", "value", "source" (None where the recipe does not say).
+
+    [sources] goes by key or by what a key begins with, up to a dot; the longest wins.
+    """
+    sources, rows = table.get("sources", {}), []
+    for key, value in flatten_config({key: value for key, value in table.items() if key not in RECORDS}):
+        words = key.split(".")
+        starts = [".".join(words[:n]) for n in range(len(words), 0, -1)]
+        rows.append({"key": key, "value": value, "source": next((sources[s] for s in starts if s in sources), None)})
+    return rows
 
 
 def _plain(value: Any) -> Any:

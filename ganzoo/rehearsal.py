@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ganzoo.assembly import Plan
-from ganzoo.config import Settings
+from ganzoo.config import Settings, flatten_config
 from ganzoo.errors import PluginError, UsageError
 from ganzoo.fitting import guard
 from ganzoo.options import format_value
@@ -112,26 +110,10 @@ def _look_ahead(play: Any) -> None:
 
 
 def describe(plan: Plan) -> list[tuple[str, str, str]]:
-    """(key, value, origin) of everything in the configuration, for `--dry-run`."""
+    """(key, value, origin) of everything in the configuration, for `--dry-run`; a part's own key holds its name."""
     rows = []
-    for key, value in _flat(plan.config.to_dict()):
-        if key == "format":
-            continue
-        rows.append((key, format_value(value), plan.origins.get(key, plan.origins.get(key.rpartition(".")[0], "default"))))
+    for full, value in flatten_config(plan.config.to_dict()):
+        key = full.removesuffix(".name")
+        if key != "format":
+            rows.append((key, format_value(value), plan.origins.get(key, plan.origins.get(key.rpartition(".")[0], "default"))))
     return rows
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            if "name" in value:
-                yield f"{prefix}{key}", value["name"]
-            yield from _flat({k: v for k, v in value.items() if k != "name"}, f"{prefix}{key}.")
-        elif key == "reg" and isinstance(value, list):
-            for item in value:
-                item = copy.copy(item)
-                name = item.pop("name")
-                yield f"reg.{name}", name
-                yield from _flat(item, f"reg.{name}.")
-        else:
-            yield prefix + key, value

@@ -20,8 +20,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ganzoo.assembly import make_plan
-from ganzoo.config import Layer
+from ganzoo.models import plan_of
 from ganzoo.registry import get_registry
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run
@@ -67,10 +66,7 @@ def row(name: str, remarks: dict[str, str]) -> tuple[str, str]:
     """A line of the table and a section with the picture."""
     run = Run(RUNS / name)
     table, log = run.config(), run.log()
-    layer = Layer("the page")
-    layer.settings["recipe"] = name
-    shapes = rehearse(make_plan(get_registry(), layer))
-    counts = ", ".join(f"{shapes.parameters[player] / 1e6:.2f} M" for player in "GD")
+    counts = ", ".join(f"{number / 1e6:.2f} M" for number in rehearse(plan_of(run)).parameters.values())
     late = [line["diversity"] for line in log[-max(1, len(log) // 10) :] if "diversity" in line]
     steps = round(table["kimg"] * 1000 / table["batch"]) * table["G"]["steps"]
     size = "x".join(map(str, table["spec"]["shape"][1:])) or "points"

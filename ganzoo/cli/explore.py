@@ -49,7 +49,7 @@ def command(views: tuple[str, ...], out: str, **given: Any) -> None:
             raise UsageError(f"--{'class' if flag == 'label' else flag} means nothing to --{view}: leave it out")
     check_writable(path.parent)
     device = choose_device(given["device"])
-    model = load(given["run"], device=device, at=given["checkpoint"], warn=_warn)
+    model = load(given["run"], device=device, at=given["checkpoint"])
     if model.data.modality != "image":
         raise UsageError(
             f"explore draws images, and this generator makes {model.data.modality} data: 'ganzoo sample' draws those"
@@ -62,6 +62,7 @@ def command(views: tuple[str, ...], out: str, **given: Any) -> None:
 def _look(view: str, model: Any, given: dict[str, Any], steps: int) -> Any:
     from ganzoo import explore
     from ganzoo.cli.sample import parse_seeds
+    from ganzoo.registry import create
 
     seeds = parse_seeds(given["seeds"]) if given["seeds"] is not None else list(range(_SEEDS[view]))
     steps, label = given["steps"] or steps, given["label"]
@@ -74,7 +75,8 @@ def _look(view: str, model: Any, given: dict[str, Any], steps: int) -> Any:
         return explore.mix(model, seeds, [seed + max(seeds) + 1 for seed in range(6)], label)
     if view == "classes":
         return explore.classes(model, seeds)
-    found = explore.neighbours(model, _real(given["run"]), seeds, 7, label, _features(given["features"], model))
+    features = create("features", given["features"], model.data) if given["features"] is not None else None
+    found = explore.neighbours(model, _real(given["run"]), seeds, 7, label, features)
     click.echo(
         f"median distance to the nearest training image {float(found.distance[:, 0].median()):.3f}; of that image to its own "
         f"nearest {found.usual:.3f}. Far below it, samples are copies",
@@ -97,16 +99,6 @@ def _real(run: str) -> Any:
     opened = Run.open(path)
     plan = plan_from_table(get_registry(), opened.config(), str(opened.config_file))
     return materialise(plan.dataset).fields["real"]
-
-
-def _features(name: str | None, model: Any) -> Any:
-    from ganzoo.options import parse_spec
-    from ganzoo.registry import get_registry
-
-    if name is None:
-        return None
-    spec, registry = parse_spec(name), get_registry()
-    return registry.build(registry.find("features", spec.name), spec.options, model.data)
 
 
 def _values(text: str) -> list[float]:
@@ -132,7 +124,3 @@ def _animate(grid: Any, path: Path) -> None:
     columns = max(1, round(len(grid) ** 0.5))
     frames = [pictures.sheet(pictures.to_uint8(grid[:, i].numpy()), columns) for i in range(grid.shape[1])]
     pictures.save_animation([*frames, *frames[-2:0:-1]], path)
-
-
-def _warn(words: str) -> None:
-    click.echo(f"ganzoo: {words}", err=True)

@@ -23,5 +23,5 @@ def command(run: str, checkpoint: str | None, out: str | None) -> None:
     if os.path.lexists(where) and not (where / "config.json").is_file() and not (where.is_dir() and not any(where.iterdir())):
         raise UsageError(f"--out {where}: it exists, and is neither a model nor an empty directory; choose another")
     check_writable(where)
-    model = load(opened.path, at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
+    model = load(opened.path, at=checkpoint)
     click.echo(str(model.save(where, model_card(model, opened))))

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from ganzoo.config import RECORDS
-from ganzoo.options import Option, Spec, format_value, options_of, parse_spec, to_toml_value, toml_text, type_text
+from ganzoo.config import flatten, recipe_values
+from ganzoo.options import Option, format_value, options_of, to_toml_value, toml_text, type_text
 from ganzoo.registry import Entry, get_registry
 
 
@@ -95,7 +95,7 @@ def _lines(facts: Mapping[str, Any], options: list[Option]) -> Iterator[str]:
     for key in ("provides", "needs"):
         for name, contract in facts[key].items():
             yield from _wrapped(key, f"{name}: {contract}" if contract else name)
-    for key, value in _flat(facts["recommends"]):
+    for key, value in flatten(facts["recommends"]):
         yield from _wrapped("recommends", f"{key} = {toml_text(value)}")
     if "table" in facts:
         yield from _recipe(facts)
@@ -105,26 +105,6 @@ def _lines(facts: Mapping[str, Any], options: list[Option]) -> Iterator[str]:
         default = "required" if option.required else f"= {format_value(option.default)}"
         yield f"{option.name} {default}  ({type_text(option.annotation)})"
         yield from textwrap.wrap(option.meaning, 100, initial_indent="    ", subsequent_indent="    ")
-
-
-def recipe_values(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each value of a recipe with where it comes from: "key", "value", "source" (None where the recipe does not say).
-
-    [sources] goes by key or by what a key begins with, up to a dot; the longest wins.
-    """
-    sources = table.get("sources", {})
-    parts = {key: value for key, value in table.items() if key not in RECORDS and key != "reg"}
-    values = [*_flat(parts)]
-    for reg in table.get("reg", []):
-        spec = parse_spec(reg) if isinstance(reg, str) else Spec(reg["name"], {k: v for k, v in reg.items() if k != "name"})
-        key = f"reg.{spec.name}"
-        values += [(f"{key}.name", spec.name), *((f"{key}.{name}", value) for name, value in spec.options.items())]
-    rows = []
-    for key, value in values:
-        words = key.split(".")
-        starts = [".".join(words[:n]) for n in range(len(words), 0, -1)]
-        rows.append({"key": key, "value": value, "source": next((sources[s] for s in starts if s in sources), None)})
-    return rows
 
 
 def _recipe(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -140,15 +120,6 @@ def _recipe(facts: Mapping[str, Any]) -> Iterator[str]:
         source = row["source"] or ""
         yield f"{text:<{width}}  {source if source != before or not source else '  as above'}".rstrip()
         before = source
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys and values of a table, nested ones with dots between."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _wrapped(label: str, text: str) -> list[str]:

@@ -47,7 +47,7 @@ def command(
             f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file"
         )
     check_writable(path.parent if suffix else path)
-    model = load(run, device=choose_device(device), at=checkpoint, warn=lambda words: click.echo(f"ganzoo: {words}", err=True))
+    model = load(run, device=choose_device(device), at=checkpoint)
     samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()
     _write(path, suffix, samples, chosen, model.labels(chosen, label), model)
     click.echo(str(path))

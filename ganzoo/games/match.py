@@ -226,7 +226,7 @@ class Match(nn.Module):
             with torch.no_grad():
                 if isinstance(self.augment, Augment):
                     self.augment.observe(real, fake)
-                    stats.update({f"D/{name}": value.clone() for name, value in self.augment.stats().items()})
+                    stats.update({f"D/{name}": value for name, value in self.augment.stats().items()})
                 r, f = real.per_sample(), fake.per_sample()
                 stats["D/real"], stats["D/fake"], stats["D/wins"] = r.mean(), f.mean(), (r > f).float().mean()
         else:

@@ -14,6 +14,7 @@ apply. Each takes what it needs:
     package      check(distribution)              PACKAGE_CHECKS
     component    check(entry)                     COMPONENT_CHECKS, for every kind
     dataset      check(entry, options)
+    recipe       check(entry, data)               data: the table of a data set, for a recipe that names none
     other kinds  check(entry, data, options)      and TRAINING_CHECKS, for whatever plays in a training
 
 Options are those of the part; without them its defaults are tried. They run on the CPU, in fp32 or float64.
@@ -30,6 +31,7 @@ from ganzoo.testing import (
     generators,
     losses,
     package,
+    recipes,
     regularizers,
     training,
 )
@@ -50,4 +52,5 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "game": games.CHECKS,
     "dataset": datasets.CHECKS,
     "features": features.CHECKS,
+    "recipe": recipes.CHECKS,
 }

@@ -109,7 +109,7 @@ def test_a_recipe_shows_its_table(ganzoo_here: Ganzoo) -> None:
     text = ganzoo_here("info", "recipe", "mix").stdout
     lines = [line.split(maxsplit=3) for line in text.splitlines()]
     assert [(line[0], line[3:]) for line in lines[-4:]] == [
-        ("gen", []),
+        ("gen.name", []),
         ("G.lr", ["table 2"]),
         ("reg.r1.name", []),
         ("reg.r1.gamma", ["here"]),

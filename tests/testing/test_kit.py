@@ -24,6 +24,7 @@ from ganzoo.testing import (
     generators,
     losses,
     package,
+    recipes,
     regularizers,
     suitable_data,
     training,
@@ -38,6 +39,7 @@ MODULES: Mapping[ModuleType, tuple[testing.Check, ...]] = {
     games: CHECKS["game"],
     datasets: CHECKS["dataset"],
     features: CHECKS["features"],
+    recipes: CHECKS["recipe"],
     package: PACKAGE_CHECKS + COMPONENT_CHECKS,
     training: TRAINING_CHECKS,
 }
