@@ -155,24 +155,34 @@ def _adam(
     grads: Mapping[str, Tensor],
     state: Any,
 ) -> tuple[dict[str, Tensor], Any]:
+    # All parameters as one vector: a small D is dozens of tensors, and a graph of k steps is made of operations on them.
     group = optimizer.param_groups[0]
     lr, (b1, b2), eps = group["lr"], group["betas"], group["eps"]
-    out, after = {}, {}
-    for name, p in params.items():
-        if state is None:
-            held = optimizer.state.get(live[name], {})
-            zero = torch.zeros_like(p)
-            # Clones: the optimizer moves its moments in place while this graph may still be alive.
-            m, v = held.get("exp_avg", zero).clone(), held.get("exp_avg_sq", zero).clone()
-            t = torch.as_tensor(held.get("step", 0.0), dtype=p.dtype, device=p.device)
-        else:
-            m, v, t = state[name]
-        g, t = grads[name], t + 1
-        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
-        # sqrt at v = 0 has an infinite derivative, and dead ReLUs give exact zeros.
-        scale = (v / (1 - b2**t) + eps**2).sqrt() + eps
-        out[name], after[name] = p - lr * (m / (1 - b1**t)) / scale, (m, v, t)
-    return out, after
+    sizes = [p.numel() for p in params.values()]
+    if state is None:
+        held = [optimizer.state.get(live[name], {}) for name in params]
+        device, zeros = next(iter(params.values())).device, [torch.zeros_like(p) for p in params.values()]
+        # Copies: the optimizer moves its moments in place while this graph may still be alive.
+        m, v = (_vector(h.get(key, zero) for h, zero in zip(held, zeros, strict=True)) for key in ("exp_avg", "exp_avg_sq"))
+        t = torch.stack([torch.as_tensor(h.get("step", 0.0), dtype=m.dtype, device=device) for h in held])
+    else:
+        m, v, t = state
+    g, t = _vector(grads[name] for name in params), t + 1
+    m, v = m.lerp(g, 1 - b1), v.lerp(g * g, 1 - b2)
+    c1, c2 = (_spread(1 - beta**t, sizes) for beta in (b1, b2))
+    # sqrt at v = 0 has an infinite derivative, and dead ReLUs give exact zeros.
+    step = lr * (m / c1) / ((v / c2 + eps**2).sqrt() + eps)
+    out = {name: p - part.view_as(p) for (name, p), part in zip(params.items(), step.split(sizes), strict=True)}
+    return out, (m, v, t)
+
+
+def _vector(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([t.reshape(-1) for t in tensors])
+
+
+def _spread(values: Tensor, sizes: list[int]) -> Tensor:
+    """values[i], sizes[i] times."""
+    return torch.cat([value.expand(size) for value, size in zip(values.unbind(), sizes, strict=True)])
 
 
 def _sgd(
