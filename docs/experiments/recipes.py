@@ -4,8 +4,8 @@
     python docs/experiments/recipes.py sngan-small   # these alone
     python docs/experiments/recipes.py --table       # the page alone, from the runs that are there
 
-Runs are kept in runs/recipes/NAME and go on where they were stopped. What a person says of the pictures is in
-docs/recipes/remarks.toml.
+Runs are kept in runs/recipes/NAME and go on where they were stopped. What a finished one says is kept in
+docs/recipes/figures.json, so that the page needs no run that is gone; what a person says of the pictures is in docs/recipes/remarks.toml.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ganzoo.runs import Run
 
 HERE = Path(__file__).parent
 PAGE, PICTURES = HERE.parent / "recipes.md", HERE.parent / "recipes"
+FIGURES = PICTURES / "figures.json"
 RUNS = Path("runs") / "recipes"
 INTRODUCTION = """# The recipes, trained on a laptop
 
@@ -62,53 +63,75 @@ def done(path: Path) -> bool:
     return bool(log) and log[-1]["kimg"] >= run.config()["kimg"]
 
 
-def row(name: str, remarks: dict[str, str]) -> tuple[str, str]:
-    """A line of the table and a section with the picture."""
+def figures_of(name: str) -> dict[str, Any]:
+    """What a finished run says of itself."""
     run = Run(RUNS / name)
     table, log = run.config(), run.log()
-    counts = ", ".join(f"{number / 1e6:.2f} M" for number in rehearse(plan_of(run)).parameters.values())
     late = [line["diversity"] for line in log[-max(1, len(log) // 10) :] if "diversity" in line]
-    steps = round(table["kimg"] * 1000 / table["batch"]) * table["G"]["steps"]
-    size = "x".join(map(str, table["spec"]["shape"][1:])) or "points"
-    data = f"{table['data']['name']} {size}" + (
-        f", {len(table['spec']['classes'])} classes" if "classes" in table["spec"] else ""
-    )
+    return {
+        "data": f"{table['data']['name']} {'x'.join(map(str, table['spec']['shape'][1:])) or 'points'}",
+        "classes": len(table["spec"].get("classes", ())),
+        "parameters": rehearse(plan_of(run)).parameters,
+        "kimg": table["kimg"],
+        "steps": round(table["kimg"] * 1000 / table["batch"]) * table["G"]["steps"],
+        "minutes": round(sum(line["seconds"] for line in log) / 60, 1),
+        "images_per_second": round(statistics.median(line["images_per_second"] for line in log)),
+        "diversity": round(statistics.mean(late), 2) if late else None,
+    }
+
+
+def collect() -> None:
+    """Figures and picture of each finished run, beside what was collected before."""
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    for name in names():
+        if (RUNS / name / "run.toml").exists() and done(RUNS / name):
+            figures[name] = figures_of(name)
+            shutil.copyfile(Run(RUNS / name).samples()[0], PICTURES / f"{name}.png")
+    FIGURES.write_text(json.dumps(dict(sorted(figures.items())), indent=1) + "\n")
+
+
+def row(name: str, figures: dict[str, Any], verdict: str) -> str:
     cells = [
         f"[{name}](#{name})",
-        data,
-        counts,
-        f"{table['kimg']:g}",
-        f"{steps:,}",
-        f"{sum(line['seconds'] for line in log) / 60:.1f}",
-        f"{statistics.median(line['images_per_second'] for line in log):.0f}",
-        f"{statistics.mean(late):.2f}" if late else "",
-        remarks.get(name, {}).get("verdict", ""),
+        figures["data"] + (f", {figures['classes']} classes" if figures["classes"] else ""),
+        ", ".join(f"{number / 1e6:.2f} M" for number in figures["parameters"].values()),
+        f"{figures['kimg']:g}",
+        f"{figures['steps']:,}",
+        f"{figures['minutes']:.1f}",
+        f"{figures['images_per_second']}",
+        f"{figures['diversity']:.2f}" if figures["diversity"] is not None else "",
+        verdict,
     ]
-    shutil.copyfile(run.samples()[0], PICTURES / f"{name}.png")
-    said = f"\n{remarks[name]['said']}\n" if name in remarks else ""
-    paper = get_registry().find("recipe", name).component
-    section = f"## {name}\n\n{paper.summary} ({paper.paper}).\n{said}\n![samples of {name}](recipes/{name}.png)\n"
-    return f"| {' | '.join(cells)} |", section
+    return f"| {' | '.join(cells)} |"
+
+
+def section(name: str, said: str) -> str:
+    recipe = get_registry().find("recipe", name).component
+    words = f"\n{said}\n" if said else ""
+    return f"## {name}\n\n{recipe.summary} ({recipe.paper}).\n{words}\n![samples of {name}](recipes/{name}.png)\n"
 
 
 def page(machine: str) -> str:
     file = PICTURES / "remarks.toml"
     remarks: dict[str, Any] = tomllib.loads(file.read_text()) if file.exists() else {}
-    finished = [name for name in names() if (RUNS / name / "run.toml").exists() and done(RUNS / name)]
-    rows = [row(name, remarks) for name in finished]
-    return INTRODUCTION.format(machine=machine) + "\n".join(line for line, _ in rows) + "\n\n" + "\n".join(s for _, s in rows)
+    figures = json.loads(FIGURES.read_text())
+    finished = [name for name in names() if name in figures]
+    rows = [row(name, figures[name], remarks.get(name, {}).get("verdict", "")) for name in finished]
+    sections = [section(name, remarks.get(name, {}).get("said", "")) for name in finished]
+    return INTRODUCTION.format(machine=machine) + "\n".join(rows) + "\n\n" + "\n".join(sections)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument("--table", action="store_true", help="train nothing: collect what is finished")
     parser.add_argument("--machine", default="2 CPU cores (AVX512-BF16), no GPU, PyTorch 2.15")
     given = parser.parse_args()
     for name in [] if given.table else given.names or names():
         train(name)
         print(json.dumps({"recipe": name, "done": done(RUNS / name)}), flush=True)
     PICTURES.mkdir(exist_ok=True)
+    collect()
     PAGE.write_text(page(given.machine))
 
 
