@@ -5,7 +5,8 @@
     python docs/experiments/recipes.py --table       # the page alone, from the runs that are there
 
 Runs are kept in runs/recipes/NAME and go on where they were stopped. What a finished one says is kept in
-docs/recipes/figures.json, so that the page needs no run that is gone; what a person says of the pictures is in docs/recipes/remarks.toml.
+docs/recipes/figures.json, so that the page needs no run that is gone; what a person says of the pictures is in
+docs/recipes/remarks.toml.
 """
 
 from __future__ import annotations
