@@ -1,11 +1,11 @@
 """Mode collapse on points whose modes can be counted, over paired seeds.
 
-    python docs/experiments/collapse.py --suite ring --seeds 5        # also: grid, unrolled
-    python docs/experiments/collapse.py --suite ring --table          # of what has been run
+    python docs/experiments/collapse.py ring --seeds 5     # also: grid, unrolled
+    python docs/experiments/collapse.py --page             # of what has been run, the tables of docs/mode-collapse.md
 
 `ring` and `grid` are ganzoo's short protocol: both players 2 x 128, batch 128 (packs, where packing is on), z of 2, Adam,
-10,000 steps, 10,000 samples. `unrolled` is the toy of the authors' notebook (arXiv:1611.02163) in batches of 128. Each finished
-seed is a line in docs/experiments/results/SUITE.jsonl; what is there is not run again.
+10,000 steps, 10,000 samples. `unrolled` is the toy of the authors' notebook (arXiv:1611.02163) in batches of 128, for 10,000 steps
+(theirs: 512, 25,000). Each finished seed is a line in docs/experiments/results/SUITE.jsonl; what is there is not run again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from ganzoo.data.sampling import Sampler
 from ganzoo.registry import get_registry
 from ganzoo.training.trainer import Trainer
 
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+RESULTS, PAGE = HERE / "results", HERE.parent / "mode-collapse.md"
 SAMPLES, LOOKS = 10_000, 10
 ADAM = {"optimizer": "adam", "lr": 1e-3, "betas": [0.5, 0.999]}
 SHORT: dict[str, Any] = {
@@ -60,11 +62,12 @@ SUITES: dict[str, tuple[dict[str, Any], int, dict[str, dict[str, Any]]]] = {
             "r1": {"reg": ZERO_CENTRED[:1]},
             "relativistic": {"loss": "relativistic"},
             "relativistic r1 r2": {"loss": "relativistic", "reg": ZERO_CENTRED},
+            "relativistic r1 r2, gamma 1": {"loss": "relativistic", "reg": ["r1:gamma=1", "r2:gamma=1"]},
         },
     ),
     "unrolled": (
         {**TOY, "data": "ring"},
-        25_000,
+        10_000,
         {"0 steps": {}, "5 steps": {"reg": ["unrolled:steps=5"]}, "10 steps": {"reg": ["unrolled:steps=10"]}},
     ),
 }
@@ -122,27 +125,44 @@ def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.2f} ± {error:.2f}"
 
 
+def results(suite: str, steps: int) -> list[dict[str, Any]]:
+    file = RESULTS / f"{suite}.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [row for row in rows if row["steps"] == steps]
+
+
+def write_page() -> None:
+    """Put the tables of what has been run between the page's markers."""
+    text = PAGE.read_text()
+    for suite, (_, steps, _) in SUITES.items():
+        begin, end = f"<!-- {suite} -->\n", f"<!-- end of {suite} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}{table(suite, results(suite, steps))}\n{end}{after}"
+    PAGE.write_text(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=list(SUITES), required=True)
+    parser.add_argument("suite", nargs="?", choices=list(SUITES))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, help="other than the protocol's")
-    parser.add_argument("--table", action="store_true", help="only print what has been run")
+    parser.add_argument("--page", action="store_true", help="write the page")
     given = parser.parse_args()
-    steps = given.steps or SUITES[given.suite][1]
-    file = RESULTS / f"{given.suite}.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows = [row for row in rows if row["steps"] == steps]
-    done = {(row["variant"], row["seed"]) for row in rows}
-    for seed in range(0 if given.table else given.seeds):
-        for variant in SUITES[given.suite][2]:
-            if (variant, seed) not in done:
-                rows.append(play(given.suite, variant, seed, steps))
-                file.parent.mkdir(exist_ok=True)
-                with file.open("a") as out:
-                    out.write(json.dumps(rows[-1]) + "\n")
-                print(f"{variant}, seed {seed}: {rows[-1]['looks'][-1]} in {rows[-1]['seconds']} s", flush=True)
-    print(table(given.suite, rows))
+    if given.suite:
+        steps = given.steps or SUITES[given.suite][1]
+        done = {(row["variant"], row["seed"]) for row in results(given.suite, steps)}
+        for seed, variant in product(range(given.seeds), SUITES[given.suite][2]):
+            if (variant, seed) in done:
+                continue
+            row = play(given.suite, variant, seed, steps)
+            RESULTS.mkdir(exist_ok=True)
+            with (RESULTS / f"{given.suite}.jsonl").open("a") as out:
+                out.write(json.dumps(row) + "\n")
+            print(f"{variant}, seed {seed}: {row['looks'][-1]} in {row['seconds']} s", flush=True)
+        print(table(given.suite, results(given.suite, steps)))
+    if given.page:
+        write_page()
 
 
 if __name__ == "__main__":
