@@ -92,10 +92,19 @@ class Play:
         self.match, self.player, self.batch, self.nimg = match, player, batch, nimg
         self.gen, self.disc, self.x = match.gen, match.disc, batch["x"]
         self.condition = condition_of(batch)
-        self.critic = Critic(self)
+        self._seated: Critic | None = None
         self._leaves = leaves
         if fake is not None:
             self.fake = self._leaf(fake, "fake")
+
+    @property
+    def critic(self) -> Critic:
+        # Made when asked for: held, it would close a circle, and the samples would stay until the garbage collector comes.
+        return self._seated or Critic(self)
+
+    @critic.setter
+    def critic(self, critic: Critic | None) -> None:
+        self._seated = critic
 
     @property
     def progress(self) -> float:
@@ -218,6 +227,7 @@ class Match(nn.Module):
                 terms = self._penalties(play.apart(_leaves(apart)), apart, stats)
             if terms:
                 yield f"{phase.name} ({', '.join(name for name, _ in apart)})", _sum(terms)
+        play.critic = None  # a look-ahead's opponent holds the play
 
     def _main(self, play: Play, stats: dict[str, Tensor]) -> Iterator[Tensor]:
         if play.player == "D":

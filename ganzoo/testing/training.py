@@ -5,8 +5,12 @@ The part is trained with the tiny partners of `partners`, on random data, on the
 
 from __future__ import annotations
 
+import gc
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
@@ -65,6 +69,32 @@ def check_training_run(entry: Entry, data: DataSpec, options: Options = NO_OPTIO
     _expect_same(trainer, other)
 
 
+@check("what a round made is freed as it ends: no circle of references keeps it until the garbage collector comes")
+def check_training_frees(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    trainer = make_trainer(entry, data, options)
+    play(trainer, 1)
+    kept = _kept_by_circles(lambda: play(trainer, 1))
+    expect(not kept, "no tensor in a circle of references", f"{len(kept)}, such as {', '.join(sorted(set(kept))[:5])}")
+
+
+def _kept_by_circles(act: Callable[[], None]) -> list[str]:
+    """Shapes of the tensors that `act` leaves to the garbage collector."""
+    enabled, debug = gc.isenabled(), gc.get_debug()
+    gc.disable()
+    gc.freeze()  # what is there already is not looked at
+    try:
+        act()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        return [str(list(thing.shape)) for thing in gc.garbage if isinstance(thing, torch.Tensor)]
+    finally:
+        gc.set_debug(debug)
+        gc.garbage.clear()
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+
+
 def _expect_same(trainer: Trainer, other: Trainer) -> None:
     expect(trainer.nimg == other.nimg, f"{trainer.nimg} images seen", other.nimg)
     one, two = trainer.capture(), other.capture()
@@ -76,4 +106,5 @@ CHECKS = (
     check_training_rounds,
     check_training_resume,
     check_training_run,
+    check_training_frees,
 )

@@ -48,6 +48,14 @@ class Forgets(Regularizer):
         return (scores - self.anchor).square()
 
 
+class Circles(Regularizer):
+    """Leaves its samples to the garbage collector."""
+
+    def forward(self, play: Play) -> Tensor:
+        play.mine = play  # type: ignore[attr-defined]
+        return play.real_score.per_sample().square()
+
+
 FAULTS = [
     ("generator", Fault(training.check_training_rounds, Frozen, "RuntimeError|both players moved")),
     ("generator", Fault(training.check_training_rounds, GrowsOutOfBounds, "NonFiniteError: .* became NaN or infinite")),
@@ -56,13 +64,17 @@ FAULTS = [
         "regularizer",
         Fault(training.check_training_run, Forgets, "the state of an undisturbed training; seen: another at ", LABELLED),
     ),
+    (
+        "regularizer",
+        Fault(training.check_training_frees, Circles, r"no tensor in a circle of references; seen: \d+, such as \["),
+    ),
 ]
 
 
 @pytest.mark.parametrize("check", training.CHECKS, ids=name_of)
 @pytest.mark.parametrize("entry", PLAYING, ids=name_of)
 def test_installed_parts_pass(entry: Entry, check: Check) -> None:
-    on_suitable_data(check, entry, most=1 if check is training.check_training_run else 2)
+    on_suitable_data(check, entry, most=1 if check in (training.check_training_run, training.check_training_frees) else 2)
 
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda value: str(value))
