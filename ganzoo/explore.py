@@ -43,7 +43,10 @@ def interpolate(model: Model, seeds: Sequence[int], steps: int, label: str | int
 
 
 def truncation(model: Model, seeds: Sequence[int], values: Sequence[float], label: str | int | None = None) -> Tensor:
-    """Each seed (a row) at each truncation (a column): 1 is as trained, 0 the mean image, beyond 1 exaggerated."""
+    """Each seed (a row) at each truncation (a column): 1 is as trained, beyond 1 exaggerated.
+
+    0 is the mean image (of its class, where mean_w is) of a generator with styles, the image of zero noise of another.
+    """
     x, labels = model.inputs(seeds, label)
     return torch.stack([model.generate(x, labels, value) for value in values], 1)
 
@@ -102,7 +105,8 @@ def neighbours(
     k = min(k, len(real))
     distance, index = _nearest(look, [samples, samples.flip(-1)], real, k)
     shown = torch.stack([_unit(real, row) for row in index])
-    among, _ = _nearest(look, [_unit(real, index[:, 0])], real, min(2, len(real)))
+    theirs = _unit(real, index[:, 0])
+    among, _ = _nearest(look, [theirs, theirs.flip(-1)], real, min(2, len(real)))  # the nearest of all is itself
     return Neighbours(torch.cat([samples[:, None], shown], 1), index, distance, float(among[:, -1].median()))
 
 

@@ -12,6 +12,7 @@ A layer that multiplies its weight by a constant in `forward` (equalised learnin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ __all__ = [
     "Regularizer",
     "Score",
     "batch_mean",
+    "in_full_precision",
 ]
 
 Batch = dict[
@@ -53,6 +55,7 @@ Condition = Mapping[str, Tensor]  # any of labels [N] int64, source, text [N, T]
 CAPABILITIES: dict[str, str] = {
     "head": "D.head is the last Linear or Conv2d, called once, on the features",
     "style": "G.mapping(z, condition) -> w [N, L, W]; G.synthesis(w) -> images; G.mean_w [W] or [classes, W]",
+    "unit-noise": "G divides its noise by its length, so that shorter noise is the same noise",
     "features": "D returns Score.features, a non-empty tuple of tensors [N, ...]",
     "classes": "D returns Score.classes, logits [N, number of classes]",
     "translate": "G eats an image: forward(source, condition)",
@@ -262,6 +265,12 @@ def batch_mean(value: Tensor) -> Tensor:
     from torch.distributed.nn.functional import all_reduce  # differentiable
 
     return all_reduce(value) / torch.distributed.get_world_size()
+
+
+def in_full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Without autocast on the device of `x`; tensors that are bf16 already are the caller's to widen."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()  # meta: not
 
 
 def __getattr__(name: str) -> Any:

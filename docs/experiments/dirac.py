@@ -288,19 +288,18 @@ def quadratic(loss: str, reg: str, lr: float) -> Array:
 
 
 def lazy_dirac(loss: str, every: int, lr: float) -> Array:
-    """The eigenvalues of `every` rounds with R1 in the first of them alone, N times as strong, at the corrected rate."""
+    """The eigenvalues of `every` rounds with R1 in the first of them alone, N times as strong."""
     s = LOSSES[loss]
-    rate = lr * every / (every + 1)
 
     def of(*rows: tuple[float, float]) -> Array:
         return np.array(rows)
 
-    main, penalty = of((1, -rate * s.push), (0, 1)), of((1 - rate * every * GAMMA, 0), (0, 1))
+    main, penalty = of((1, -lr * s.push), (0, 1)), of((1 - lr * every * GAMMA, 0), (0, 1))
     g_step = of((1, 0), (lr * s.pull, 1))
     game = g_step @ penalty @ main
     for _ in range(every - 1):
         game = g_step @ main @ game
-    level = (1 - 2 * rate * s.bend) ** every
+    level = (1 - 2 * lr * s.bend) ** every
     return np.array([level, *np.linalg.eigvals(game)])
 
 

@@ -276,6 +276,8 @@ def _initial(source: str | None, display: Display) -> Callable[[str, Any], None]
 
 def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device, display: Display) -> Session:
     settings = plan.config.settings
+    # torch's default lets fp32 convolutions round their inputs to 10 bits: too few for what is differentiated twice.
+    torch.backends.cudnn.allow_tf32 = False
     game.to(device)
     channels_last = settings.channels_last
     if channels_last == "auto":

@@ -37,7 +37,10 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 
 
 def lazy_ratio(player: str, phases: Iterable[Phase]) -> float:
-    """Main steps over all steps of the player (StyleGAN2, appendix B): lr is multiplied by it, betas raised to it."""
+    """Main steps over all steps of the player (StyleGAN2, appendix B): Adam's lr is multiplied by it, its betas raised to it.
+
+    Rules whose step is as large as the gradient need nothing: N times the gradient each N-th round is the same on average.
+    """
     mine = [phase for phase in phases if phase.player == player]
     main = sum(phase.repeat for phase in mine if phase.every == 1)
     lazy = sum(phase.repeat / phase.every for phase in mine if phase.every > 1)
@@ -52,7 +55,6 @@ class PlayerOptimizer:
     ) -> None:
         self.player, self.config = player, config
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self._ratio = lazy_ratio(player, phases)
         spec = parse_spec(config.optimizer)
         cls = optimizer_class(spec.name)
         accepted = inspect.signature(cls).parameters
@@ -62,6 +64,7 @@ class PlayerOptimizer:
             raise UsageError(f"{given}: optimizer '{spec.name}' has no betas; --set {player}.betas=none drops them")
         self._lr = Schedule(config.lr, total_kimg, f"{player}.lr")
         self._betas: list[Schedule] | None = None
+        self._ratio = lazy_ratio(player, phases) if "betas" in accepted else 1.0
         if "betas" in accepted:
             betas = config.betas or accepted["betas"].default
             self._betas = [Schedule(beta, total_kimg, f"{player}.betas", below=1) for beta in betas]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ganzoo import explore
+from ganzoo.errors import UsageError
 from ganzoo.models import Model
 from ganzoo.plugin import DataSpec
 from ganzoo.testing.partners import PartnerGenerator
@@ -102,6 +103,14 @@ def test_a_copy_is_its_own_nearest_neighbour(mirrored: bool) -> None:
     if not mirrored:
         torch.testing.assert_close(found.distance, nearest[:, :4])
     assert found.grid.shape == (3, 5, 3, 4, 4)
+
+
+@pytest.mark.parametrize(("noise", "why"), [({"prior": "uniform"}, "uniform noise"), ({"unit": True}, "by its length")])
+def test_noise_that_cannot_be_shortened_is_not_truncated(noise: dict[str, Any], why: str) -> None:
+    walker = model(style=False)
+    walker.config["noise"].update(noise)
+    with pytest.raises(UsageError, match=why):
+        explore.truncation(walker, [0, 1], [0.5, 1.0])
 
 
 @pytest.mark.parametrize("view", ["interpolate", "truncation", "classes", "neighbours"])

@@ -58,3 +58,11 @@ def test_no_step_waits_for_the_device(tmp_path: Path) -> None:
     finally:
         trainer.Trainer._round = original  # type: ignore[method-assign]
     assert waited == []
+
+
+def test_fp32_convolutions_are_in_fp32(tmp_path: Path) -> None:
+    train({**HARD, "device": "cuda", "precision": "fp32", "kimg": 0.02}, tmp_path / "run")
+    x, weight = torch.randn(8, 64, 16, 16, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
+    exact = torch.nn.functional.conv2d(x.double(), weight.double())
+    seen = torch.nn.functional.conv2d(x, weight)
+    assert ((seen - exact).abs().max() / exact.abs().max()).item() < 2e-5  # in TF32 about 5e-4

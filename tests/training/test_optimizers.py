@@ -39,6 +39,21 @@ def test_lazy_correction(phases: list[Phase], ratio: float) -> None:
     assert group["betas"] == pytest.approx((0.5**ratio, 0.99**ratio))
 
 
+def test_rules_without_betas_need_no_correction() -> None:
+    """N times the gradient in each N-th round moves plain SGD as far as the gradient in every round."""
+    lazy, main = Phase("D/every4", "D", 4), Phase("D/main", "D")
+    network, other = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    other.load_state_dict(network.state_dict())
+    optimizer, always = make(network, [main, lazy], optimizer="sgd", lr=0.1), make(other, [main], optimizer="sgd", lr=0.1)
+    for which, gradients in ((optimizer, [1.0, 4 * 3.0, 1.0, 1.0, 1.0]), (always, [1.0 + 3.0] * 4)):
+        (p,) = which.parameters.values()
+        for gradient in gradients:
+            which.begin(0)
+            p.grad = torch.full_like(p, gradient)
+            which.step()
+    assert network.weight.item() == pytest.approx(other.weight.item(), abs=1e-6)
+
+
 def test_the_norm_is_of_the_whole_player_and_clipped() -> None:
     network = nn.Linear(2, 1, bias=True)
     optimizer = make(network, optimizer="sgd", lr=1.0, clip=1.0)

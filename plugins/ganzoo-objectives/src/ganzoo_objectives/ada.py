@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import Augment, DataSpec, Match, Score, batch_mean
+from ganzoo.interfaces import Augment, DataSpec, Match, Score, batch_mean, in_full_precision
 from ganzoo_objectives.ada_transforms import (
     BLITS,
     COLOUR,
@@ -105,9 +104,7 @@ class Ada(Augment):
         self.relative = match.loss.relative
 
     def forward(self, images: Tensor) -> Tensor:
-        device = images.device.type
-        known = torch.amp.is_autocast_available(device)  # not on the meta device
-        with torch.autocast(device, enabled=False) if known else nullcontext():
+        with in_full_precision(images):
             return self._transform(images if images.dtype == torch.float64 else images.float()).to(images.dtype)
 
     def _transform(self, images: Tensor) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ganzoo.interfaces import DataSpec, Match, Regularizer, batch_mean
+from ganzoo.interfaces import DataSpec, Match, Regularizer, batch_mean, in_full_precision
 
 NEAREST = 2.0  # what the mean distance to the nearest other sample is scaled to
 
@@ -79,9 +78,7 @@ class Closeness(Inserted):
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim > 2:
             features = features.flatten(2).mean(2)
-        device = features.device.type
-        known = torch.amp.is_autocast_available(device)  # not on the meta device
-        with torch.autocast(device, enabled=False) if known else nullcontext():  # differences of bf16 numbers are mostly noise
+        with in_full_precision(features):  # differences of bf16 numbers are mostly noise
             return self.closeness(features.to(self.kernels.dtype)) + self.bias
 
     def closeness(self, features: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class R2(_ZeroCentred):
 class GradientPenalty(Regularizer):
     """weight E (||grad_u D(u)|| - 1)^2 at u = e x + (1 - e) G(z), one e ~ U(0, 1) a sample (Gulrajani et al. 2017, equation 3).
 
-    u has the condition of the real. D must not couple the samples of a batch: no batch norm.
+    u has the condition of the real; in a pack each image has its own e. D must not couple the samples of a batch (batch norm).
 
     Options:
         weight: the paper's lambda

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
 
-from ganzoo.interfaces import Critic, DataSpec, Play, Regularizer
+from ganzoo.interfaces import Critic, DataSpec, Play, Regularizer, in_full_precision
 
 
 class Unrolled(Regularizer):
@@ -42,9 +41,7 @@ class Unrolled(Regularizer):
         self.steps, self.second_order, self.lr = steps, second_order, lr
 
     def opponent(self, critic: Critic, play: Play) -> Critic:
-        device = play.fake.device.type  # G's pass comes first, in the precision of the phase; the play keeps it
-        known = torch.amp.is_autocast_available(device)  # not on the meta device
-        with torch.autocast(device, enabled=False) if known else nullcontext():
+        with in_full_precision(play.fake):  # G's pass comes first, in the precision of the phase; the play keeps it
             params = {name: p.detach().requires_grad_() for name, p in play.d_params().items()}
             state = None
             for _ in range(self.steps):

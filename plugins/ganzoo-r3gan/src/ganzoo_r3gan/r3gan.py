@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.interfaces import Condition, DataSpec, Score
+from ganzoo.interfaces import Condition, DataSpec, Score, in_full_precision
 from ganzoo_r3gan.resampling import Double, Halve
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -213,7 +213,7 @@ class R3GANDiscriminator(nn.Module):
         self.head = scaled(nn.Linear(last, outputs, bias=False), 1.0)  # the loss sees differences: a bias would never move
         self.embedding = nn.Embedding(classes, outputs) if classes else None
         if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(outputs))
+            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(outputs * classes))  # as a layer on one-hot labels
 
     def forward(self, images: Tensor, condition: Condition) -> Score:
         x = self.stages[0](self.image(images))
@@ -221,7 +221,9 @@ class R3GANDiscriminator(nn.Module):
         for halve, widen, stage in zip(self.halves, self.transitions, self.stages[1:], strict=True):
             x = stage(widen(halve(x)))
             features.append(x)
-        h = self.readout(x)  # [N, F]
-        logits = self.head(h)
-        logits = logits.squeeze(1) if self.embedding is None else (self.embedding(condition["labels"]) * logits).sum(1)
+        # The relativistic loss sees differences, and nothing holds the logits' level: bf16 would round the differences away.
+        with in_full_precision(x):
+            h = self.readout(x.to(self.readout.weight.dtype))  # [N, F]
+            logits = self.head(h)
+            logits = logits.squeeze(1) if self.embedding is None else (self.embedding(condition["labels"]) * logits).sum(1)
         return Score(logits, (*features, h))

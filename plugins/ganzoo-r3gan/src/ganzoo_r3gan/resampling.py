@@ -6,13 +6,14 @@ together one kernel, [1, 3, 3, 1]: bilinear interpolation between the centres of
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
+
+from ganzoo.interfaces import in_full_precision
 
 
 # Each is the transpose of the other, and so the other's gradient, of any order. Autograd would take the second derivative of a
@@ -59,8 +60,7 @@ class _Bilinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Not in bf16: there a transposed depthwise convolution takes twenty times as long on the CPU.
-        known = torch.amp.is_autocast_available(x.device.type)  # not on the meta device
-        with torch.autocast(x.device.type, enabled=False) if known else nullcontext():
+        with in_full_precision(x):
             return self.operation.apply(x.to(self.kernel.dtype), self.kernel).to(x.dtype)
 
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Condition, DataSpec, Score
-from ganzoo_stylegan.layers import GAIN, Conv, Linear, full, in_full_precision, rectified, unit_rms
+from ganzoo.interfaces import Condition, DataSpec, Score, in_full_precision
+from ganzoo_stylegan.layers import GAIN, Conv, Linear, full, rectified, unit_rms
 from ganzoo_stylegan.shapes import Width, auto_widths, number, sizes, widths
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Condition, DataSpec, batch_mean
-from ganzoo_stylegan.layers import GAIN, Fir, Linear, StyledConv, ToImage, in_full_precision, rectified, unit_rms
+from ganzoo.interfaces import Condition, DataSpec, batch_mean, in_full_precision
+from ganzoo_stylegan.layers import GAIN, Fir, Linear, StyledConv, ToImage, rectified, unit_rms
 from ganzoo_stylegan.shapes import Width, auto_widths, clipped, number, sizes, widths
 
 DECAY = 0.995  # of the mean w, a training pass (Karras et al. 2020, ADA)

@@ -5,7 +5,6 @@ A gain follows every leaky ReLU. Since lrelu(g x) = g lrelu(x) for g > 0, layers
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Literal
 
@@ -13,18 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganzoo.interfaces import in_full_precision
+
 GAIN = math.sqrt(2)  # keeps the scale of what a leaky ReLU rectifies
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def rectified(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
-
-
-def in_full_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Without autocast, which the meta device does not know."""
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else contextlib.nullcontext()
 
 
 def full(x: Tensor) -> Tensor:
