@@ -162,7 +162,7 @@ def _regularizers() -> Iterator[Component]:
         paper="arXiv:1712.04086",
         labels="refused",
         min_group="m",
-        aliases=("PacGAN",),
+        aliases=("PacGAN", "against mode collapse"),
     )
     yield Component(
         "regularizer",
@@ -172,6 +172,7 @@ def _regularizers() -> Iterator[Component]:
         paper="arXiv:1611.02163",
         needs=twice,
         couples="D's look-ahead steps",
+        aliases=("against mode collapse",),
     )
     yield from _whole_batch()
     yield from _beside_the_loss()
@@ -187,7 +188,7 @@ def _whole_batch() -> Iterator[Component]:
         paper=IMPROVED,
         needs=frozenset({"head"}),
         couples="the samples of a batch",
-        aliases=("improved GAN", "minibatch features"),
+        aliases=("improved GAN", "minibatch features", "against mode collapse"),
     )
     yield Component(
         "regularizer",
@@ -197,7 +198,7 @@ def _whole_batch() -> Iterator[Component]:
         paper="arXiv:1710.10196",
         needs=frozenset({"head"}),
         min_group="group",
-        aliases=("minibatch standard deviation", "ProGAN"),
+        aliases=("minibatch standard deviation", "ProGAN", "against mode collapse"),
     )
     yield Component(
         "regularizer",
