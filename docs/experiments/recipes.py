@@ -36,10 +36,10 @@ Each `-small` recipe has the losses, regularizers and kind of networks of the re
 CPU cores train in minutes, on data that need no download. `ganzoo info recipe NAME` prints every value and where it comes
 from; `ganzoo train --recipe NAME` trains it.
 
-Made by `python docs/experiments/recipes.py`: seed 0, {machine}. Two trainings ran side by side, one thread each, with other work
-beside: minutes and images a second (both players' updates included; median over the run) are what was seen, no benchmark. Diversity is the mean distance between two
-fakes over that between two reals (of one class where there are labels), over the last tenth of the run: 1 is as varied as the
-data.
+Made by `python docs/experiments/recipes.py`: seed 0, {machine}.
+Two trainings ran side by side, one thread each, with other work beside: minutes and images a second (both players' updates
+included; median over the run) are what was seen, no benchmark. Diversity is the mean distance between two fakes over that
+between two reals (of one class where there are labels), over the last tenth of the run: 1 is as varied as the data.
 
 | recipe | data | parameters G, D | kimg | G steps | minutes | images/s | diversity | |
 |---|---|---|---|---|---|---|---|---|
