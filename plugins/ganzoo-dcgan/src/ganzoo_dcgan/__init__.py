@@ -39,7 +39,7 @@ RECIPES = (
     ("acgan", ACGAN, "AC-GAN with the networks of its paper for CIFAR-10"),
     ("acgan-small", ACGAN, "AC-GAN on Fashion-MNIST, ten minutes on two CPU cores"),
     ("unrolled", UNROLLED, "Unrolled GAN on a ring of Gaussians, with the settings of its authors' code"),
-    ("unrolled-small", UNROLLED, "Unrolled GAN on a ring of Gaussians in smaller batches, ten minutes on two CPU cores"),
+    ("unrolled-small", UNROLLED, "Unrolled GAN on a ring of Gaussians in smaller batches, five minutes on a CPU core"),
     ("minibatch", MINIBATCH, "Minibatch discrimination at 32x32, three steps of G to one of D"),
     ("minibatch-small", MINIBATCH, "DCGAN with minibatch discrimination on emoji at 32x32, ten minutes on two CPU cores"),
     ("pacgan", PACGAN, "PacGAN on a ring of Gaussians, packs of two, with the settings of its authors' code"),
