@@ -5,8 +5,8 @@
 
 `ring` and `grid` are ganzoo's short protocol: both players 2 x 128, batch 128 (packs, where packing is on), z of 2, Adam,
 10,000 steps, 10,000 samples. `unrolled` is the toy of the authors' notebook (arXiv:1611.02163) in batches of 128, with D as
-fast as G, for 5,000 steps (theirs: 512, a tenth of G's rate, 25,000: there neither player had found the ring after 10,000). Each
-finished seed is a line in docs/experiments/results/SUITE.jsonl; what is there is not run again.
+fast as G, for 5,000 steps (theirs: 512, a tenth of G's rate, 25,000: there neither player had found the ring after 10,000).
+Each finished seed is a line in docs/experiments/results/SUITE.jsonl; what is there is not run again.
 """
 
 from __future__ import annotations
