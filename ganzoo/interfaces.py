@@ -55,7 +55,6 @@ Condition = Mapping[str, Tensor]  # any of labels [N] int64, source, text [N, T]
 CAPABILITIES: dict[str, str] = {
     "head": "D.head is the last Linear or Conv2d, called once, on the features",
     "style": "G.mapping(z, condition) -> w [N, L, W]; G.synthesis(w) -> images; G.mean_w [W] or [classes, W]",
-    "unit-noise": "G divides its noise by its length, so that shorter noise is the same noise",
     "features": "D returns Score.features, a non-empty tuple of tensors [N, ...]",
     "classes": "D returns Score.classes, logits [N, number of classes]",
     "translate": "G eats an image: forward(source, condition)",

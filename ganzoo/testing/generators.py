@@ -73,21 +73,6 @@ def check_generator_uses_input(entry: Entry, data: DataSpec, options: Options = 
     expect(not same.any(), "other samples from other noise", f"{int(same.sum())} of {len(x)} samples the same")
 
 
-@check("'unit-noise', and it alone: half of the noise gives the same sample, so that there is nothing to truncate")
-def check_generator_unit_noise(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
-    if entry.component.provides & {"style", "translate"}:
-        raise Skip("truncation does not shorten its input")
-    network = networks.randomised(Trial(entry, data, options).network()).eval()
-    x, condition = Trial(entry, data, options).inputs(network)
-    with torch.no_grad():
-        whole, half = network(x, condition), network(x / 2, condition)
-    same = float((whole - half).abs().max()) <= networks.ROUNDING * float(whole.abs().max())
-    declared = "unit-noise" in entry.component.provides
-    expect(
-        same == declared, f"{'the same' if declared else 'another'} sample from x / 2", "another" if declared else "the same"
-    )
-
-
 @check("what couples the samples of a batch in training is said by `couples`")
 def check_generator_couples(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     if entry.component.couples:
@@ -166,7 +151,6 @@ CHECKS = (
     check_generator_batch_sizes,
     check_generator_deterministic,
     check_generator_uses_input,
-    check_generator_unit_noise,
     check_generator_couples,
     check_generator_gradients,
     check_generator_deepcopy,

@@ -105,11 +105,18 @@ def test_a_copy_is_its_own_nearest_neighbour(mirrored: bool) -> None:
     assert found.grid.shape == (3, 5, 3, 4, 4)
 
 
-@pytest.mark.parametrize(("noise", "why"), [({"prior": "uniform"}, "uniform noise"), ({"unit": True}, "by its length")])
-def test_noise_that_cannot_be_shortened_is_not_truncated(noise: dict[str, Any], why: str) -> None:
+class OnTheSphere(PartnerGenerator):
+    def forward(self, x: torch.Tensor, condition: Any) -> torch.Tensor:
+        return super().forward(torch.nn.functional.normalize(x), condition)
+
+
+def test_noise_that_cannot_be_shortened_is_not_truncated() -> None:
+    with pytest.raises(UsageError, match="uniform noise"):
+        explore.truncation(model(style=False, prior="uniform"), [0, 1], [0.5, 1.0])
     walker = model(style=False)
-    walker.config["noise"].update(noise)
-    with pytest.raises(UsageError, match=why):
+    explore.truncation(walker, [0, 1], [0.5, 1.0])
+    walker.network.__class__ = OnTheSphere
+    with pytest.raises(UsageError, match="divides its noise by its length"):
         explore.truncation(walker, [0, 1], [0.5, 1.0])
 
 

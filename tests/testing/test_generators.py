@@ -166,11 +166,6 @@ STYLE = {"provides": {"style"}}
 USED = {"labels": "used"}
 
 
-class OnTheSphere(Sound):
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:
-        return super().forward(nn.functional.normalize(x), condition)
-
-
 FAULTS = [
     Fault(generators.check_generator_shape, Flat, r"expected samples \[4, 3, 8, 8\]; seen: \[4, 192\]"),
     Fault(generators.check_generator_shape, WithoutNoiseWidth, "an attribute z_dim"),
@@ -180,8 +175,6 @@ FAULTS = [
     Fault(generators.check_generator_deterministic, NoisyInEval, "no random draw in eval mode"),
     Fault(generators.check_generator_deterministic, DrawsFromNumpy, "draws from numpy.random"),
     Fault(generators.check_generator_uses_input, Deaf, "4 of 4 samples the same"),
-    Fault(generators.check_generator_unit_noise, OnTheSphere, "another sample from x / 2; seen: the same"),
-    Fault(generators.check_generator_unit_noise, Sound, "the same sample from x / 2", declared={"provides": {"unit-noise"}}),
     Fault(generators.check_generator_couples, CentresTheBatch, "whatever else is in the batch"),
     Fault(generators.check_generator_gradients, Detached, "none at style.weight, style.bias, the input"),
     Fault(generators.check_generator_deepcopy, KeepsItsOutput, "RuntimeError: Only Tensors created explicitly"),

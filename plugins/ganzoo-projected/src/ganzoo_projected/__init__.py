@@ -24,7 +24,6 @@ def ganzoo_components() -> Iterator[Component]:
         summary="Few convolutions, and small maps that gate the channels of large ones; trains in hours on few images",
         paper=FASTGAN,
         modality=IMAGE,
-        provides=frozenset({"unit-noise"}),
         resolutions="power of two from 8",
         labels="used",
         couples="batch norm",
