@@ -163,11 +163,10 @@ def _adam(
     lr, (b1, b2), eps = group["lr"], group["betas"], group["eps"]
     sizes = [p.numel() for p in params.values()]
     if state is None:
-        held = [optimizer.state.get(live[name], {}) for name in params]
-        device, zeros = next(iter(params.values())).device, [torch.zeros_like(p) for p in params.values()]
+        held = [(optimizer.state.get(live[name], {}), p) for name, p in params.items()]
         # Copies: the optimizer moves its moments in place while this graph may still be alive.
-        m, v = (_vector(h.get(key, zero) for h, zero in zip(held, zeros, strict=True)) for key in ("exp_avg", "exp_avg_sq"))
-        t = torch.stack([torch.as_tensor(h.get("step", 0.0), dtype=m.dtype, device=device) for h in held])
+        m, v = (_vector(h[key] if h else torch.zeros_like(p) for h, p in held) for key in ("exp_avg", "exp_avg_sq"))
+        t = torch.stack([torch.as_tensor(h.get("step", 0.0), dtype=p.dtype, device=p.device) for h, p in held])
     else:
         m, v, t = state
     g, t = _vector(grads[name] for name in params), t + 1

@@ -164,8 +164,6 @@ class MeanIsNoBuffer(Sound):
 
 STYLE = {"provides": {"style"}}
 USED = {"labels": "used"}
-
-
 FAULTS = [
     Fault(generators.check_generator_shape, Flat, r"expected samples \[4, 3, 8, 8\]; seen: \[4, 192\]"),
     Fault(generators.check_generator_shape, WithoutNoiseWidth, "an attribute z_dim"),
