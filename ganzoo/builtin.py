@@ -8,6 +8,8 @@ from ganzoo.plugin import Component, hookimpl
 
 ganzoo_api = 1
 
+FILES = {"folder": "folder", "zip": "zipped", "array": "array"}  # what makes files to try the data set on
+
 
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
@@ -27,4 +29,11 @@ def ganzoo_components() -> Iterator[Component]:
         ("swissroll", "points:SwissRoll", "points", "A rolled-up line with noise"),
         ("spiral", "points:Spiral", "points", "Interleaved spiral arms"),
     ):
-        yield Component("dataset", name, f"ganzoo.data.{target}", summary=summary, modality=frozenset(filter(None, [modality])))
+        yield Component(
+            "dataset",
+            name,
+            f"ganzoo.data.{target}",
+            summary=summary,
+            modality=frozenset(filter(None, [modality])),
+            trial=f"ganzoo.testing.samples:{FILES[name]}" if name in FILES else {},
+        )

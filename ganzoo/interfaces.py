@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +37,14 @@ __all__ = [
     "Game",
     "Loss",
     "Match",
+    "Measured",
+    "Metric",
     "Part",
     "Parts",
     "Phase",
     "Play",
     "Regularizer",
+    "Sampled",
     "Score",
     "batch_mean",
     "in_full_precision",
@@ -221,6 +224,42 @@ class Features(nn.Module):
 
     def train(self, mode: bool = True) -> Features:
         return super().train(False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One side of a comparison, the reals or the fakes: vectors [N, F] on the CPU, and labels [N] where there are classes.
+
+    A vector is what a feature network says of a sample; of points and the like, the sample itself, flattened.
+    """
+
+    features: Tensor
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A metric's value, and its standard error where it knows one."""
+
+    value: float
+    error: float | None = None
+
+
+class Metric:
+    """A number that says how fakes compare with reals; a pure function of the two, in whatever order their samples come.
+
+    better  which way is better
+    same    its value where the fakes are the reals themselves; None where that is no one number
+    """
+
+    better: Literal["lower", "higher"] = "lower"
+    same: float | None = None
+
+    def __init__(self, data: DataSpec) -> None:
+        self.data = data
+
+    def __call__(self, real: Sampled, fake: Sampled) -> Measured:
+        raise NotImplementedError
 
 
 class Game(nn.Module):

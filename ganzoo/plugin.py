@@ -187,6 +187,8 @@ class Component:
     min_group    batches and micro-batches must be multiples of it: a number, or the name of the option that holds it
     couples      what couples the samples of a batch ("batch norm"), so that micro-batches differ from it; empty: nothing does
     recommends   configuration that suits it, by key: {"D.lr": 4e-4, "reg": ["r1"], "disc": "dcgan"}
+    trial        options with which the conformance checks try it: what it cannot be built without, and nothing to download;
+                 or "module:function", which gets a folder (a Path) to write files in, and returns options that name them
     aliases      other names of the same thing in papers: shown by `info`, found by `search`, not accepted as names
     """
 
@@ -204,6 +206,7 @@ class Component:
     min_group: int | str = 1
     couples: str = ""
     recommends: Mapping[str, Any] = field(default_factory=dict)
+    trial: Mapping[str, Any] | str = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

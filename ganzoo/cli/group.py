@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "search": "Find components by a word, also by the names that papers use.",
     "info": "Show one component and its options.",
     "doctor": "Check Python, torch, devices and every plugin.",
+    "new": "Write a plugin: a package to fill in.",
+    "check": "Hold a plugin to ganzoo's contracts.",
 }
 
 

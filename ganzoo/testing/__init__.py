@@ -1,15 +1,27 @@
 """Conformance checks: what each contract of ganzoo means, as functions that hold a part to it.
 
+A plugin's tests, whole:
+
+    from ganzoo.testing import parametrize_with_checks
+
+    @parametrize_with_checks("ganzoo-mine")
+    def test_contracts(check):
+        check()
+
+The same on the command line: `ganzoo check ganzoo-mine`, or `ganzoo check ./FOLDER` of a project that is not installed.
+
+One check, with options of your choice:
+
     from ganzoo.registry import get_registry
-    from ganzoo.testing import CHECKS, Skip, suitable_data
+    from ganzoo.testing import CHECKS, suitable_data
 
     entry = get_registry().find("generator", "mine")
     for data in suitable_data(entry.component):
         for check in CHECKS["generator"]:
-            check(entry, data)        # AssertionError: what was expected, what was seen, and the contract
+            check(entry, data, {"channels": 8})
 
-A check raises AssertionError where the part breaks its contract (`check.contract` says it in words), and Skip where it does not
-apply. Each takes what it needs:
+A check raises Failure, an AssertionError, where the part breaks its contract (`check.contract` says it in words), and Skip
+where it does not apply; pytest and unittest take both as they are. Each takes what it needs:
 
     package      check(distribution)              PACKAGE_CHECKS
     component    check(entry)                     COMPONENT_CHECKS, for every kind
@@ -22,35 +34,22 @@ Options are those of the part; without them its defaults are tried. They run on 
 
 from __future__ import annotations
 
-from ganzoo.testing import (
-    augmentations,
-    datasets,
-    discriminators,
-    features,
-    games,
-    generators,
-    losses,
-    package,
-    recipes,
-    regularizers,
-    training,
-)
 from ganzoo.testing.cases import suitable_data
-from ganzoo.testing.contracts import Check, Skip
+from ganzoo.testing.checks import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, TRAINING_CHECKS
+from ganzoo.testing.contracts import Check, Failure, Skip, Untried
+from ganzoo.testing.suite import Case, cases_of, parametrize_with_checks
 
-__all__ = ["CHECKS", "COMPONENT_CHECKS", "PACKAGE_CHECKS", "TRAINING_CHECKS", "Check", "Skip", "suitable_data"]
-
-PACKAGE_CHECKS: tuple[Check, ...] = package.PACKAGE_CHECKS
-COMPONENT_CHECKS: tuple[Check, ...] = package.COMPONENT_CHECKS
-TRAINING_CHECKS: tuple[Check, ...] = training.CHECKS
-CHECKS: dict[str, tuple[Check, ...]] = {
-    "generator": generators.CHECKS,
-    "discriminator": discriminators.CHECKS,
-    "loss": losses.CHECKS,
-    "regularizer": regularizers.CHECKS,
-    "augmentation": augmentations.CHECKS,
-    "game": games.CHECKS,
-    "dataset": datasets.CHECKS,
-    "features": features.CHECKS,
-    "recipe": recipes.CHECKS,
-}
+__all__ = [
+    "CHECKS",
+    "COMPONENT_CHECKS",
+    "PACKAGE_CHECKS",
+    "TRAINING_CHECKS",
+    "Case",
+    "Check",
+    "Failure",
+    "Skip",
+    "Untried",
+    "cases_of",
+    "parametrize_with_checks",
+    "suitable_data",
+]

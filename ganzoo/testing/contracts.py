@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest import SkipTest
 
 import torch
 
@@ -14,25 +15,41 @@ from ganzoo.registry import Entry, one_line
 Check = Callable[..., None]
 
 
-class Skip(Exception):
-    """Raised by a check that does not apply to what it was given; the message says why."""
+class Skip(SkipTest):
+    """Raised by a check that does not apply to what it was given; the message says why. pytest and unittest know it."""
+
+
+class Untried(Skip):
+    """A Skip of what does apply and could not be tried here, for want of options or of a tool: `--strict` counts it."""
+
+
+class Failure(AssertionError):
+    """A broken contract: "WHERE: expected ...; seen: .... Contract: ..."."""
+
+    def __init__(self, where: str, expected: str, seen: str, contract: str) -> None:
+        super().__init__(f"{where}: expected {expected}; seen: {seen}. Contract: {contract}")
+        self.where, self.expected, self.seen, self.contract = where, expected, seen, contract
 
 
 class Broken(Exception):
-    """Raised by `expect`; `check` makes it an AssertionError that names the part and the contract."""
+    """Raised by `expect`; `check` makes it a Failure, which names the part and the contract."""
+
+    def __init__(self, expected: str, seen: object) -> None:
+        super().__init__(f"expected {expected}; seen: {seen}")
+        self.expected, self.seen = expected, str(seen)
 
 
 def expect(holds: bool, expected: str, seen: object) -> None:
     """Raise unless `holds`, with "expected ..., seen ..."."""
     if not holds:
-        raise Broken(f"expected {expected}; seen: {seen}")
+        raise Broken(expected, seen)
 
 
 def check(contract: str) -> Callable[[Check], Check]:
     """Make a function a check of `contract`, which it then carries as an attribute.
 
-    Whatever goes wrong in it becomes an AssertionError "PART: expected ...; seen: .... Contract: ...", an exception of the part
-    too. It starts from one random state, and leaves the caller's as it was. Skip passes.
+    Whatever goes wrong in it becomes a Failure, an exception of the part too. It starts from one random state, and leaves the
+    caller's as it was. Skip passes.
     """
 
     def decorate(function: Check) -> Check:
@@ -46,9 +63,9 @@ def check(contract: str) -> Callable[[Check], Check]:
             except Skip:
                 raise
             except Broken as err:
-                raise AssertionError(f"{where}: {err}. Contract: {contract}") from None
+                raise Failure(where, err.expected, err.seen, contract) from None
             except Exception as err:
-                raise AssertionError(f"{where}: expected no exception; seen: {one_line(err)}. Contract: {contract}") from err
+                raise Failure(where, "no exception", one_line(err), contract) from err
 
         checked.contract = contract  # type: ignore[attr-defined]
         return checked

@@ -17,6 +17,8 @@ from ganzoo.testing.contracts import Skip, check, expect
 
 _N = 8
 _EXTREME = 1e4
+_FAR = 3.0  # beyond the level at which the D of every known loss says "even odds"
+_STILL = 1e-9
 _SHAPES = ((_N,), (_N, 1, 3, 3))  # a logit a sample, and a map of patches
 
 
@@ -80,6 +82,21 @@ def check_loss_g_direction(entry: Entry, data: DataSpec, options: Options = NO_O
     real, fake = _ordinary(0.2, 0.8), _ordinary(-0.8, -0.2)
     (up,) = torch.autograd.grad(_g(loss, fake, real), [fake], allow_unused=True)
     expect(up is not None and bool((up < 0).all()), "dL_G/d(fake) < 0 at fakes from -0.8 to -0.2", _range(up))
+
+
+@check("where reals and fakes are alike, D is content somewhere: at one level its pulls on the two cancel")
+def check_loss_optimum(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    loss = build(entry, data, options).double()
+
+    def pull(level: float) -> float:
+        real, fake = (torch.full((_N,), level, dtype=torch.float64, requires_grad=True) for _ in "rf")
+        found = torch.autograd.grad(_d(loss, real, fake), [real, fake], allow_unused=True)
+        return sum(float(g.sum()) for g in found if g is not None)
+
+    ends = pull(-_FAR), pull(_FAR)
+    content = ends[0] <= _STILL and ends[1] >= -_STILL
+    seen = f"{ends[0]:.3g} at {-_FAR:g} and {ends[1]:.3g} at {_FAR:g}"
+    expect(content, f"dL_D/d(level) to rise through 0 between levels of {-_FAR:g} and {_FAR:g}", seen)
 
 
 @check("terms are means over the batch: doubling it changes no loss's size")
@@ -172,6 +189,7 @@ CHECKS = (
     check_loss_finite,
     check_loss_d_direction,
     check_loss_g_direction,
+    check_loss_optimum,
     check_loss_mean,
     check_loss_couples,
     check_loss_asks_in_need,

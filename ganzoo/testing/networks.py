@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganzoo.games.match import condition_of
 from ganzoo.interfaces import Condition, Score
 from ganzoo.plugin import DataSpec
-from ganzoo.registry import Entry
+from ganzoo.registry import Entry, one_line
 from ganzoo.testing.cases import (
     Options,
     build,
@@ -266,3 +266,7 @@ def lives_on_meta(trial: Trial) -> None:
         said = network(x.to("meta"), {name: value.to("meta") for name, value in condition.items()})
     shapes = [tuple(out.shape) for out in outputs(said)]
     expect(shapes == expected, f"shapes {expected} on the meta device", shapes)
+    try:  # what forward makes without saying where is made on the CPU
+        network(x.to("meta"), {name: value.to("meta") for name, value in condition.items()})
+    except RuntimeError as err:
+        expect(False, "forward to make tensors on its input's device (device=x.device)", one_line(err))

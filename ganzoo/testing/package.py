@@ -6,22 +6,26 @@ import functools
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ganzoo.catalog import get_catalog
 from ganzoo.config import layer_from_dict
 from ganzoo.errors import GanzooError
-from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Game, Loss, Regularizer
+from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Features, Game, Loss, Metric, Regularizer
 from ganzoo.options import coerce, options_of
 from ganzoo.plugin import API
-from ganzoo.registry import GROUP, Entry, canonical, discover, get_registry
+from ganzoo.registry import CORE, GROUP, Entry, canonical, discover, get_registry
 from ganzoo.testing.cases import build, suitable_data
 from ganzoo.testing.contracts import Skip, check, expect
+from ganzoo.testing.wheels import packed_files, source_of
 
 _BASES: dict[str, type] = {
     "generator": nn.Module,
@@ -31,6 +35,8 @@ _BASES: dict[str, type] = {
     "augmentation": Augment,
     "game": Game,
     "dataset": Dataset,
+    "features": Features,
+    "metric": Metric,
 }
 _GIVEN = {"game": ["data", "parts"], "dataset": []}  # what a target is built from beside its options; else the data
 
@@ -122,6 +128,67 @@ def check_package_states(distribution: str) -> None:
     expect(all(isinstance(api, int) for api in apis), f"ganzoo_api = {API} in the entry module", apis)
 
 
+@check("names are its own: no other plugin of the catalogue offers them, and no command of ganzoo's has them")
+def check_package_names(distribution: str) -> None:
+    from ganzoo.cli.group import COMMANDS
+
+    catalog = get_catalog()
+    for entry in get_registry().entries:
+        if canonical(entry.dist) == canonical(distribution):
+            rivals = [o.distribution for o in catalog.offering(entry.kind, entry.name)]
+            others = [rival for rival in rivals if canonical(rival) != canonical(distribution)]
+            expect(not others, f"a {entry.kind} of a name that is free", f"'{entry.name}', which {', '.join(others)} offers")
+    commands = metadata.distribution(distribution).entry_points.select(group=f"{GROUP}.commands")
+    hidden = sorted({point.name for point in commands} & COMMANDS.keys())
+    expect(not hidden, "commands of other names than ganzoo's own", ", ".join(hidden))
+
+
+@check(
+    "metadata with which it is found and installed: a summary, a README, the keyword ganzoo-plugin, a lower bound on the core"
+)
+def check_package_described(distribution: str) -> None:
+    about = metadata.metadata(distribution)
+    expect(bool(about.get("Summary", "").strip()), "a description of one line in pyproject.toml", "none")
+    readme = about.get_payload() or about.get("Description")
+    expect(bool(readme and str(readme).strip()), 'a README: readme = "README.md" in pyproject.toml', "none")
+    if canonical(distribution) == CORE:
+        return
+    keywords = [word.strip() for word in (about.get("Keywords") or "").replace(" ", ",").split(",")]
+    expect("ganzoo-plugin" in keywords, 'keywords = ["ganzoo-plugin"], by which plugins are found', keywords)
+    asked = [text for text in about.get_all("Requires-Dist") or [] if re.match(r"ganzoo[-_.]core(?![-\w.])", text, re.I)]
+    expect(bool(asked), f'a dependency "{CORE}>=0.1"', "none")
+    bounded = any(sign in asked[0] for sign in (">=", "~=", "=="))
+    expect(bounded, f'a lower bound, as "{CORE}>=0.1": the API that it was written for', asked[0])
+
+
+@check("the wheel holds every file of the package's folders, and what was installed is all there")
+def check_package_files(distribution: str, source: Path | None = None) -> None:
+    found = metadata.distribution(distribution)
+    project = source or source_of(distribution)
+    if project is None:
+        gone = [str(file) for file in found.files or () if not Path(str(file.locate())).exists() and file.suffix != ".pyc"]
+        expect(not gone, "every file that was installed", f"{len(gone)} gone, such as {', '.join(gone[:3])}")
+        return
+    packed = packed_files(distribution, project)
+    for top in _top_levels(distribution):
+        folder = next((place for place in (project / "src" / top, project / top) if place.is_dir()), None)
+        if folder is None:
+            continue  # one module, or a layout that only its build knows
+        missing = [name for name in _sources(folder) if name not in packed]
+        expect(not missing, f"every file of {top}/ in the wheel", f"{', '.join(missing[:5])} left out")
+
+
+def _top_levels(distribution: str) -> list[str]:
+    targets = [e.component.target for e in get_registry().entries if canonical(e.dist) == canonical(distribution)]
+    return sorted({place.partition(":")[0].partition(".")[0] for place in [*_entry_modules(distribution), *targets]})
+
+
+def _sources(folder: Path) -> list[str]:
+    """The files of a package's folder, as a wheel names them, without what is made of them."""
+    files = [path.relative_to(folder.parent) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [f.as_posix() for f in files if "__pycache__" not in f.parts and not any(p.startswith(".") for p in f.parts)]
+
+
 @check(
     "a summary of one line; capabilities of the table in ganzoo.interfaces; `recommends` and `min_group` that mean something"
 )
@@ -206,6 +273,9 @@ PACKAGE_CHECKS = (
     check_package_imports_light,
     check_package_imports_quietly,
     check_package_states,
+    check_package_described,
+    check_package_names,
+    check_package_files,
 )
 COMPONENT_CHECKS = (
     check_component_declared,

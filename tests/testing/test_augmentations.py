@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ganzoo.interfaces import Augment, DataSpec, Score
-from ganzoo.registry import Entry
 from ganzoo.testing import Check, augmentations
 from ganzoo.testing.augmentations import CHECKS
 
-from .conftest import Fault, covered, installed, name_of, on_suitable_data, tried
+from .conftest import Fault, covered, name_of, on_suitable_data, tried
 
 
 class Sound(Augment):
@@ -129,12 +128,6 @@ FAULTS = [
     Fault(augmentations.check_augmentation_state, KeepsScores, "size mismatch for scores"),
     Fault(augmentations.check_augmentation_meta, AsksForAValue, r"item\(\) cannot be called on meta tensors"),
 ]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("entry", installed("augmentation"), ids=name_of)
-def test_installed_augmentations_pass(entry: Entry, check: Check) -> None:
-    on_suitable_data(check, entry)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ganzoo.interfaces import Dataset
 from ganzoo.plugin import DataSpec
-from ganzoo.registry import Entry
-from ganzoo.testing import Check, Skip, datasets
+from ganzoo.testing import Check, datasets
 from ganzoo.testing.datasets import CHECKS
 
 from .conftest import Fault, covered, installed, name_of, small, tried
@@ -136,35 +133,6 @@ FAULTS = [
     Fault(datasets.check_dataset_fingerprint, NewEachTime, "the same from another instance"),
     Fault(datasets.check_dataset_draws, DrawsNothing, "a PNG where it was told to write"),
 ]
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Options of the data sets that need some, by name."""
-    root = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (12, 10, 14, 3), np.uint8)
-    for i, picture in enumerate(pixels):
-        place = root / "images" / f"class{i % 3}" / f"{i:02d}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(place)
-    with zipfile.ZipFile(root / "images.zip", "w") as archive:
-        for path in sorted((root / "images").rglob("*.png")):
-            archive.write(path, path.relative_to(root / "images"))
-    np.savez(root / "images.npz", images=pixels, labels=np.arange(12) % 3)
-    return {
-        name: {"path": str(root / file)}
-        for name, file in (("folder", "images"), ("zip", "images.zip"), ("array", "images.npz"))
-    }
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("entry", installed("dataset"), ids=name_of)
-def test_installed_data_sets_pass(entry: Entry, check: Check, given: dict[str, dict[str, str]]) -> None:
-    try:
-        check(entry, {**small(entry), **given.get(entry.name, {})})
-    except Skip as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)

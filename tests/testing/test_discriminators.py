@@ -245,12 +245,6 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("entry", installed("discriminator"), ids=name_of)
-def test_installed_discriminators_pass(entry: Entry, check: Check) -> None:
-    on_suitable_data(check, entry)
-
-
 @pytest.mark.parametrize("entry", [e for e in installed("discriminator") if has_a_norm(e)], ids=name_of)
 def test_without_a_norm_nothing_couples_a_batch(entry: Entry) -> None:
     """Those that say that batch norm couples: with no norm they must stand the check."""

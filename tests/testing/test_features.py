@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ganzoo.interfaces import DataSpec, Features
-from ganzoo.options import options_of
-from ganzoo.registry import Entry, get_registry
 from ganzoo.testing import Check, features
 from ganzoo.testing.features import CHECKS
 
-from .conftest import IMAGES, Fault, covered, installed, name_of, tried
+from .conftest import IMAGES, Fault, covered, name_of, tried
 
 DATA = [IMAGES, DataSpec("image", (1, 8, 8))]
 
@@ -233,16 +231,6 @@ FAULTS = [
     Fault(features.check_features_meta, ReadsOnMeta, "second.weight elsewhere"),
     Fault(features.check_features_meta, AsksForAValue, r"item\(\) cannot be called on meta tensors"),
 ]
-
-
-@pytest.mark.parametrize("data", DATA, ids=lambda data: f"{data.channels} channels")
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("entry", installed("features"), ids=name_of)
-def test_installed_features_pass(entry: Entry, check: Check, data: DataSpec) -> None:
-    known = options_of(get_registry().load(entry))
-    check(
-        entry, data, {"pretrained": False} if "pretrained" in known else {}
-    )  # weights that are not installed would be fetched
 
 
 @pytest.mark.parametrize("data", DATA, ids=lambda data: f"{data.channels} channels")

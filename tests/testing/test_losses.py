@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ganzoo.interfaces import DataSpec, Loss, Score
-from ganzoo.registry import Entry
 from ganzoo.testing import Check, losses
 from ganzoo.testing.losses import CHECKS
 
@@ -79,6 +78,13 @@ class GivesUp(Sound):
         return softplus(fake.logits)
 
 
+class NeverContent(Sound):
+    """For which reals count five times as much as fakes, however sure D is of both."""
+
+    def d(self, real: Score, fake: Score) -> Tensor:
+        return -5 * real.logits + softplus(fake.logits)
+
+
 class Sums(Sound):
     def d(self, real: Score, fake: Score) -> Tensor:
         return super().d(real, fake).sum()
@@ -110,18 +116,13 @@ FAULTS = [
     Fault(losses.check_loss_d_direction, LovesFakes, r"dL_D/d\(real\) < 0"),
     Fault(losses.check_loss_d_direction, IgnoresReals, r"dL_D/d\(real\) < 0 .* seen: 0 to 0"),
     Fault(losses.check_loss_g_direction, GivesUp, r"dL_G/d\(fake\) < 0"),
+    Fault(losses.check_loss_optimum, NeverContent, "to rise through 0 between levels of -3 and 3"),
     Fault(losses.check_loss_mean, Sums, "for the batch twice over too"),
     Fault(losses.check_loss_couples, AgainstTheMean, "the mean of d over two halves"),
     Fault(losses.check_loss_asks_in_need, AsksInVain, "g does not depend on it"),
     Fault(losses.check_loss_level, OnlyDifferences, "it does not change, and is declared", declared=LEVEL),
     Fault(losses.check_loss_level, Sound, "it changes, and is not declared"),
 ]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("entry", installed("loss"), ids=name_of)
-def test_installed_losses_pass(entry: Entry, check: Check) -> None:
-    on_suitable_data(check, entry, most=1)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)

@@ -9,13 +9,12 @@ import pytest
 from torch import nn
 
 from ganzoo.interfaces import DataSpec, Regularizer
-from ganzoo.registry import Entry, get_registry
-from ganzoo.testing import COMPONENT_CHECKS, PACKAGE_CHECKS, Check, Skip, package
+from ganzoo.registry import Entry
+from ganzoo.testing import COMPONENT_CHECKS, PACKAGE_CHECKS, Check, package
 
 from ..conftest import Site
 from .conftest import name_of, tried
 
-DISTRIBUTIONS = sorted({entry.dist for entry in get_registry().entries})
 RECIPE = """
 from ganzoo.plugin import Component, hookimpl
 ganzoo_api = 1
@@ -33,21 +32,6 @@ class Plugin:
     def ganzoo_run_end(self, run): pass
 plugin = Plugin()
 """
-
-
-@pytest.mark.parametrize("check", PACKAGE_CHECKS, ids=name_of)
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_installed_distributions_pass(distribution: str, check: Check) -> None:
-    check(distribution)
-
-
-@pytest.mark.parametrize("check", COMPONENT_CHECKS, ids=name_of)
-@pytest.mark.parametrize("entry", get_registry().entries, ids=name_of)
-def test_installed_components_pass(entry: Entry, check: Check) -> None:
-    try:
-        check(entry)
-    except Skip as reason:
-        pytest.skip(str(reason))
 
 
 # ---- distributions with one fault each
@@ -69,7 +53,16 @@ FAULTY: list[tuple[Check, str, str, str]] = [
     (QUIETLY, "path", RECIPE + "import sys; sys.path.append('/nowhere')", "sys.path"),
     (package.check_package_states, "no-api", RECIPE.replace("ganzoo_api = 1", ""), "ganzoo_api = 1"),
     (package.check_package_states, "no-licence", RECIPE, "a licence in pyproject.toml"),
+    (package.check_package_names, "takes", RECIPE.replace('"lone"', '"dcgan"'), "'dcgan', which ganzoo-dcgan offers"),
+    (package.check_package_files, "torn", RECIPE, "every file that was installed; seen: 1 gone, such as torn_gone.py"),
 ]
+# What METADATA of a sound plugin says, and what is missed where a line is not there.
+SAID = {
+    "Summary: Made for a test": "a description of one line",
+    "Keywords: more,ganzoo-plugin": 'keywords = .*"ganzoo-plugin"',
+    "Requires-Dist: ganzoo-core>=0.1; python_version > '3'": 'a dependency "ganzoo-core>=0.1"; seen: none',
+    "License-Expression: MIT": "a licence",
+}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +70,9 @@ FAULTY: list[tuple[Check, str, str, str]] = [
 )
 def test_faulty_distributions_are_caught(site: Site, check: Check, dist: str, body: str, words: str) -> None:
     site.add(dist, body)
-    if dist != "no-licence":
-        state_licence(site, dist)
+    describe(site, dist, *([] if dist == "no-licence" else ["License-Expression: MIT"]))
+    if dist == "torn":
+        Path(site.root, "torn-1.0.dist-info", "RECORD").write_text("torn_gone.py,,\n")
     with pytest.raises(AssertionError, match=words) as caught:
         check(dist)
     assert str(caught.value).startswith(f"{dist}: expected")
@@ -88,8 +82,51 @@ def test_faulty_distributions_are_caught(site: Site, check: Check, dist: str, bo
 @pytest.mark.parametrize("check", PACKAGE_CHECKS, ids=name_of)
 def test_a_plugin_that_only_observes_passes(site: Site, check: Check) -> None:
     site.add("watches", OBSERVER, entry="main = MODULE:plugin")
-    state_licence(site, "watches")
+    describe(site, "watches", *SAID)
     check("watches")
+
+
+@pytest.mark.parametrize("gone", [line for line in SAID if not line.startswith("License")])
+def test_what_metadata_leave_out_is_caught(site: Site, gone: str) -> None:
+    site.add("quiet", RECIPE)
+    describe(site, "quiet", *(line for line in SAID if line != gone))
+    with pytest.raises(AssertionError, match=SAID[gone]):
+        package.check_package_described("quiet")
+
+
+def test_a_readme_and_a_lower_bound_are_asked_for(site: Site) -> None:
+    site.add("bare", RECIPE)
+    metadata = describe(site, "bare", *SAID)
+    metadata.write_text(metadata.read_text().replace("Words.", ""))
+    with pytest.raises(AssertionError, match="a README"):
+        package.check_package_described("bare")
+    metadata.write_text(metadata.read_text().replace("ganzoo-core>=0.1", "ganzoo-core<2") + "Words.")
+    with pytest.raises(AssertionError, match="a lower bound, .*; seen: ganzoo-core<2"):
+        package.check_package_described("bare")
+
+
+def test_a_command_of_ganzoo_s_own_name_is_caught(site: Site) -> None:
+    site.add("commands", RECIPE)
+    info = Path(site.root, "commands-1.0.dist-info", "entry_points.txt")
+    info.write_text(info.read_text() + "[ganzoo.commands]\ntrain = json:dumps\n")
+    with pytest.raises(AssertionError, match="commands of other names than ganzoo's own; seen: train"):
+        package.check_package_names("commands")
+
+
+def test_a_file_that_the_wheel_leaves_out_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ganzoo.cli import group
+
+    monkeypatch.chdir(tmp_path)
+    assert group.run(["new", "loss", "torn"]) == 0
+    project = tmp_path / "ganzoo-torn"
+    weights = project / "src" / "ganzoo_torn" / "weights"
+    weights.mkdir()
+    (weights / "a.safetensors").touch()
+    monkeypatch.setattr(package, "_top_levels", lambda distribution: ["ganzoo_torn"])
+    package.check_package_files("ganzoo-core", project)
+    (project / ".gitignore").write_text("*.safetensors\n")  # which hatchling heeds
+    with pytest.raises(AssertionError, match="in the wheel; seen: ganzoo_torn/weights/a.safetensors left out"):
+        package.check_package_files("ganzoo-core", project)
 
 
 def test_a_target_that_sets_torch_is_caught(site: Site) -> None:
@@ -101,9 +138,11 @@ def test_a_target_that_sets_torch_is_caught(site: Site) -> None:
         QUIETLY("loud")
 
 
-def state_licence(site: Site, dist: str) -> None:
+def describe(site: Site, dist: str, *lines: str) -> Path:
+    """Add these to its METADATA."""
     metadata = Path(site.root, f"{dist.replace('-', '_')}-1.0.dist-info", "METADATA")
-    metadata.write_text(metadata.read_text().replace("\n\n", "\nLicense-Expression: MIT\n\n", 1))
+    metadata.write_text(metadata.read_text().replace("\n\n", "\n" + "\n".join(lines) + "\n\n", 1))
+    return metadata
 
 
 # ---- components with one fault each
@@ -198,5 +237,5 @@ def test_a_summary_is_asked_for() -> None:
 
 
 def test_each_check_catches_something() -> None:
-    assert {check for check, *_ in FAULTY} == set(PACKAGE_CHECKS)
+    assert {check for check, *_ in FAULTY} == set(PACKAGE_CHECKS) - {package.check_package_described}
     assert {check for check, *_ in FAULTY_COMPONENTS} == set(COMPONENT_CHECKS)

@@ -69,6 +69,7 @@ def ganzoo_components() -> Iterator[Component]:
         "ganzoo_projected.backbones:TimmFeatures",
         summary="Frozen maps of any of timm's image backbones",
         modality=IMAGE,
+        trial={"backbone": "test_resnet", "pretrained": False},
         aliases=("pytorch-image-models",),
     )
     for name, summary in [

@@ -1,0 +1,94 @@
+"""A distribution's checks as one: `cases_of`, and through pytest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ganzoo.errors import UsageError
+from ganzoo.registry import get_registry
+from ganzoo.testing import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, TRAINING_CHECKS, Failure, Skip, Untried, cases_of
+from ganzoo.testing import parametrize_with_checks as with_checks
+from ganzoo.testing.checks import PLAYING
+
+from ..conftest import Site, declaring
+
+pytest_plugins = ["pytester"]
+
+
+@with_checks("ganzoo-core")
+def test_the_core_s_own_components(check):  # type: ignore[no-untyped-def]
+    check()
+
+
+@pytest.mark.parametrize("distribution", sorted({entry.dist for entry in get_registry().entries}))
+def test_every_check_of_a_kind_is_among_the_cases(distribution: str) -> None:
+    cases = cases_of(distribution)
+    names = [case.name for case in cases]
+    assert len(set(names)) == len(names)
+    wanted = len(PACKAGE_CHECKS)
+    for entry in get_registry().select(pattern=f"{distribution}/*"):
+        wanted += len(COMPONENT_CHECKS) + len(CHECKS[entry.kind]) + (len(TRAINING_CHECKS) if entry.kind in PLAYING else 0)
+    assert len(cases) == wanted
+
+
+def named(distribution: str, name: str):  # type: ignore[no-untyped-def]
+    (case,) = (case for case in cases_of(distribution) if case.name == name)
+    return case
+
+
+def test_what_cannot_be_loaded_fails_and_what_cannot_be_tried_says_so(site: Site) -> None:
+    site.add("odd", declaring(("loss", "gone"), ("dataset", "asks"), target="asks_much:Asks"))
+    with pytest.raises(Failure, match="No module named 'asks_much'"):
+        named("odd", "loss gone: check_loss_pure")()
+    (site.root / "asks_much.py").write_text(
+        "from ganzoo.interfaces import Dataset\nclass Asks(Dataset):\n    def __init__(self, *, path: str): ...\n"
+    )
+    with pytest.raises(Untried, match=r"it needs path: .*trial="):
+        named("odd", "dataset asks: check_dataset_records")()
+
+
+def test_a_component_says_what_it_is_tried_with() -> None:
+    named("ganzoo-core", "dataset folder: check_dataset_labels")()  # by a function that writes images
+    named("ganzoo-projected", "features timm: check_features_meta")()  # by options, or it would fetch weights
+
+
+def test_a_check_that_applies_to_no_data_is_skipped() -> None:
+    with pytest.raises(Skip, match="it does not provide 'style'"):
+        named("ganzoo-dcgan", "generator dcgan: check_generator_style")()
+
+
+def test_unknown_distributions_and_no_plugins_are_refused() -> None:
+    with pytest.raises(UsageError, match="no distribution 'ganzoo-dcgam' is installed. Did you mean 'ganzoo-dcgan'"):
+        cases_of("ganzoo-dcgam")
+    with pytest.raises(UsageError, match="torch is no plugin"):
+        cases_of("torch")
+
+
+def test_expected_failures_are_named_and_explained() -> None:
+    with pytest.raises(UsageError, match="names 'check_loss_puer', which no check is. Did you mean 'check_loss_pure'"):
+        with_checks("ganzoo-objectives", expected_failed_checks={"check_loss_puer": "because"})
+    with pytest.raises(UsageError, match="the reason for 'check_loss_pure'"):
+        with_checks("ganzoo-objectives", expected_failed_checks={"check_loss_pure": " "})
+
+
+def test_through_pytest(site: Site, pytester: pytest.Pytester) -> None:
+    """A loss with one fault: caught by name, accepted where that is expected, and not where it passes after all."""
+    faulty = "from ganzoo.interfaces import Loss\nclass Faulty(Loss):\n"
+    faulty += "    def d(self, real, fake): return (fake.logits - real.logits).sum()\n"
+    faulty += "    def g(self, fake, real): return -fake.logits\n"
+    site.add("slips", declaring(("loss", "slips"), target="slips_target:Faulty"), files={"slips_target.py": faulty})
+    for expected, outcomes in (
+        ("{}", {"failed": 1, "xfailed": 0}),
+        ("{'check_loss_mean': 'it sums'}", {"failed": 0, "xfailed": 1}),
+        ("{'loss slips: check_loss_mean': 'it sums'}", {"failed": 0, "xfailed": 1}),
+        ("{'check_loss_mean': 'it sums', 'check_loss_pure': 'wrong'}", {"failed": 1, "xfailed": 1}),
+    ):
+        test = "from ganzoo.testing import parametrize_with_checks\n"
+        test += f"@parametrize_with_checks('slips', expected_failed_checks={expected})\n"
+        test += "def test_contracts(check):\n    check()\n"
+        pytester.makepyfile(test)
+        done = pytester.runpytest_inprocess("-k", "check_loss_mean or check_loss_pure or check_loss_finite")
+        done.assert_outcomes(passed=3 - outcomes["failed"] - outcomes["xfailed"], deselected=done.parseoutcomes()["deselected"], **outcomes)
+        assert Path(pytester.path, "test_through_pytest.py").exists()
