@@ -43,11 +43,12 @@ def train(config: Any, out: Path | str | None = None) -> Run:
     return train(config, out)
 
 
-def load(path: Path | str, *, device: str = "cpu", at: str | None = None) -> Model:
+def load(path: Path | str, *, device: str = "cpu", at: str | None = None, strict: bool = False) -> Model:
     """The generator of a run (its newest checkpoint, or the one called `at`) or of an exported model; `.sample(64)` draws.
 
-    Raises UsageError where the path is neither, RunError where its files are damaged.
+    Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
+    RunError where its files are damaged or, if `strict`, instead of that warning.
     """
     from ganzoo.models import load
 
-    return load(path, device=device, at=at)
+    return load(path, device=device, at=at, strict=strict)

@@ -47,6 +47,10 @@ class Plan:
         """Distribution and version of every component, as "DIST VERSION", by key."""
         return {key: f"{part.entry.dist} {part.entry.version}" for key, part in self.chosen.items()}
 
+    def distributions(self) -> set[str]:
+        """All whose parts are in use, nested ones too."""
+        return set().union(*({part.entry.dist, *part.nested} for part in self.chosen.values()))
+
     def build(self, initialise: Callable[[str, Any], None] = lambda role, network: None) -> Any:
         """The game, on torch's current default device. Weights are a function of the seed."""
         import torch
@@ -272,17 +276,18 @@ def _load(registry: Registry, key: str, part: _MergedPart) -> Chosen:
 
 def _options(registry: Registry, part: Chosen, data: DataSpec, batch: int, origins: dict[str, str]) -> None:
     """Type and complete a part's options, numbers for "auto" included."""
-    resolved = resolve(part.target, part.options, str(part), part=partial(_nested, registry))
+    resolved = resolve(part.target, part.options, str(part), part=partial(_nested, registry, part.nested))
     part.options = fill_auto(part.target, resolved, data, batch)
     for name, value in resolved.items():
         if part.options[name] != value:
             origins[name] = f"auto, from {'x'.join(map(str, data.shape))} and batch {batch}"
 
 
-def _nested(registry: Registry, part: Part, kind: str) -> Part:
+def _nested(registry: Registry, used: set[str], part: Part, kind: str) -> Part:
     entry = registry.find(kind, part.name)
+    used.add(entry.dist)
     target = registry.load(entry)
-    options = resolve(target, part.options, f"{kind} '{part.name}'", part=partial(_nested, registry))
+    options = resolve(target, part.options, f"{kind} '{part.name}'", part=partial(_nested, registry, used))
     return Part(part.name, options, target)
 
 
@@ -294,7 +299,7 @@ def _dataset(registry: Registry, part: Chosen, origins: dict[str, str]) -> tuple
         del given["res"]
     elif isinstance(res, (str, int)) and res != "none" and not str(res).startswith("["):
         given["res"] = parse_resolution(str(res))
-    options = resolve(part.target, given, str(part), part=partial(_nested, registry))
+    options = resolve(part.target, given, str(part), part=partial(_nested, registry, part.nested))
     dataset = guard(part, lambda: part.target(**options))
     if "res" in options and options["res"] is None and len(dataset.spec.shape) == 3:
         options["res"] = tuple(dataset.spec.shape[1:])

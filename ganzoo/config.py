@@ -250,7 +250,7 @@ class Layer:
 
 
 # Tables of run.toml that record, and decide nothing.
-RECORDS = frozenset({"format", "components", "summary", "paper", "number", "note", "sources", "spec", "dataset"})
+RECORDS = frozenset({"format", "components", "files", "summary", "paper", "number", "note", "sources", "spec", "dataset"})
 
 
 def layer_from_dict(table: Mapping[str, Any], origin: str, *, soft: bool = False, regs_replace: bool = True) -> Layer:

@@ -17,7 +17,10 @@ _PROVIDERS = ("gen", "disc", "loss", "game", "data")
 
 @dataclass(slots=True)
 class Chosen:
-    """One part of a plan: key ("gen", "reg.r1"), the declared component, its target and options."""
+    """One part of a plan: key ("gen", "reg.r1"), the declared component, its target and options.
+
+    nested  distributions of the parts among its options
+    """
 
     key: str
     name: str
@@ -25,6 +28,7 @@ class Chosen:
     target: Any
     options: dict[str, Any] = field(default_factory=dict)
     soft: bool = False
+    nested: set[str] = field(default_factory=set)
 
     def __str__(self) -> str:
         return f"{KIND_OF[self.key.partition('.')[0]]} '{self.name}'"

@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ganzoo import provenance
 from ganzoo.assembly import Plan, plan_from_table
 from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
 from ganzoo.options import options_of, resolve, to_toml_value
 from ganzoo.plugin import DataSpec
-from ganzoo.registry import get_registry
+from ganzoo.registry import CORE, get_registry
 from ganzoo.runs import Run, expanded, write_atomically
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview, guarded
@@ -146,20 +147,26 @@ def _on_stderr(words: str) -> None:
 
 
 def load(
-    path: str | Path, *, device: str | torch.device = "cpu", at: str | None = None, warn: Callable[[str], None] = _on_stderr
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    at: str | None = None,
+    strict: bool = False,
+    warn: Callable[[str], None] = _on_stderr,
 ) -> Model:
     """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
 
-    Raises UsageError where the path is neither, RunError where its files are damaged.
+    Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
+    RunError where its files are damaged or, if `strict`, instead of that warning.
     """
     path, device = expanded(str(path)), torch.device(device)
     if (path / "run.toml").is_file():
-        return _from_run(Run.open(path), device, at, warn)
+        return _from_run(Run.open(path), device, at, strict, warn)
     for model in (path, path / "model"):
         if (model / "config.json").is_file():
             if at is not None:
                 raise UsageError(f"{path} is an exported model, with one state alone: leave --checkpoint out, or give the run")
-            return _from_model(model, device)
+            return _from_model(model, device, strict, warn)
     raise UsageError(
         f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/"
     )
@@ -188,7 +195,9 @@ def class_counts(run: Run) -> list[int]:
     return counts
 
 
-def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[str], None]) -> Model:
+def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn: Callable[[str], None]) -> Model:
+    table = run.config()
+    provenance.check(run.path, table, warn, strict, only="gen")
     saved = checkpoint.newest(run, warn, at)
     if saved is None:
         raise RunError(f"{run.path} has no checkpoint yet: train it first")
@@ -214,20 +223,23 @@ def _from_run(run: Run, device: torch.device, at: str | None, warn: Callable[[st
         "style": "style" in entry.component.provides,
         "kimg": saved.nimg / 1000,
         "seed": plan.config.settings.seed,
-        "components": plan.versions(),
+        "components": plan.versions() | table["components"],  # what it was trained with goes before what is here now
+        "files": {name: value for name, value in table.get("files", {}).items() if name in (entry.dist, CORE)},
     }
     return Model(network.eval(), plan.data, config, device)
 
 
-def _from_model(path: Path, device: torch.device) -> Model:
+def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[str], None]) -> Model:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
             raise RunError(f"{path} has format {config['format']}; this ganzoo reads {FORMAT}: upgrade ganzoo-core")
         wanted, data = config["generator"], DataSpec.from_dict(config["data"])
+        recorded = {key: dict(config.get(key, {})) for key in ("components", "files")}
         weights = safetensors.torch.load_file(path / "generator.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
         raise RunError(f"{path} is damaged or no exported model: {type(err).__name__}: {err}") from None
+    provenance.check(path, recorded, warn, strict, only="gen")
     registry = get_registry()
     entry = registry.find("generator", f"{wanted['plugin']}/{wanted['name']}")
     target = registry.load(entry)

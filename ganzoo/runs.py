@@ -126,7 +126,8 @@ class Run:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
             raise RunError(f"{self.config_file} cannot be read: {err}") from None
         # All of it is written whole: filled up with defaults it would be another run.
-        tables = ("gen", "disc", "loss", "game", "data", "components", "dataset", "spec")
+        tables = ["gen", "disc", "loss", "game", "data", "components", "dataset", "spec"]
+        tables += ["files"] if "files" in table else []  # older runs have none
         missing = [name for name in tables if not isinstance(table.get(name), dict)]
         if missing:
             raise RunError(

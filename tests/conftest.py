@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
 import itertools
 import os
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo import registry
+from ganzoo import provenance, registry
 from ganzoo.catalog import load_catalog
 from ganzoo.cli import group
 
@@ -44,7 +46,17 @@ class Site:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n\nWords.\n")
         (info / "entry_points.txt").write_text(f"[{group}]\n{entry or 'main = ' + module}\n".replace("MODULE", module))
+        self.record(info, f"{module}.py", *(files or {}), *(f"{info.name}/{path.name}" for path in info.iterdir()))
         return module
+
+    def record(self, info: Path, *names: str) -> None:
+        """The RECORD of these files."""
+        lines = []
+        for name in names:
+            content = Path(self.root, name).read_bytes()
+            known = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            lines.append(f"{name},sha256={known},{len(content)}\n")
+        (info / "RECORD").write_text("".join([*lines, f"{info.name}/RECORD,,\n"]))
 
     def healthy(self, dist: str, *components: tuple[str, str], target: str = "json:dumps") -> str:
         return self.add(dist, declaring(*components, target=target))
@@ -68,8 +80,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.syspath_prepend(root)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])))
     registry.get_registry.cache_clear()
+    provenance.digest.cache_clear()
     yield Site(root)
     registry.get_registry.cache_clear()
+    provenance.digest.cache_clear()
 
 
 @pytest.fixture(autouse=True)

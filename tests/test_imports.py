@@ -22,6 +22,7 @@ LIGHT = [
     "import ganzoo.catalog; ganzoo.catalog.get_catalog()",
     "import ganzoo.config",
     "import ganzoo.runs",
+    "import ganzoo.provenance; ganzoo.provenance.digest('ganzoo-core')",
     "import ganzoo; ganzoo.list_components()",
     *(f"import {module}; list({module}.ganzoo_components())" for module in ENTRY_MODULES),
     *(

@@ -28,6 +28,7 @@ _SEEDS = {"interpolate": 5, "truncation": 6, "mix": 4, "classes": 12, "neighbour
 @click.option("--features", metavar="NAME", help="Compare neighbours by this feature network instead of by pixels.")
 @click.option("--checkpoint", metavar="K", help="A run's checkpoint by its kimg; without it the newest.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute.")
+@click.option("--strict", is_flag=True, help="Refuse a plugin that is not the one it was trained with.")
 @click.option("--out", required=True, metavar="FILE.png|.gif", help="A sheet, or an animation.")
 def command(views: tuple[str, ...], out: str, **given: Any) -> None:
     """Look at the latent space of RUN, a run's directory or an exported model."""
@@ -49,7 +50,7 @@ def command(views: tuple[str, ...], out: str, **given: Any) -> None:
             raise UsageError(f"--{'class' if flag == 'label' else flag} means nothing to --{view}: leave it out")
     check_writable(path.parent)
     device = choose_device(given["device"])
-    model = load(given["run"], device=device, at=given["checkpoint"])
+    model = load(given["run"], device=device, at=given["checkpoint"], strict=given["strict"])
     if model.data.modality != "image":
         raise UsageError(
             f"explore draws images, and this generator makes {model.data.modality} data: 'ganzoo sample' draws those"

@@ -10,8 +10,9 @@ import click
 @click.command("export")
 @click.argument("run")
 @click.option("--checkpoint", metavar="K", help="A checkpoint by its kimg; without it the newest.")
+@click.option("--strict", is_flag=True, help="Refuse a plugin that is not the one it was trained with.")
 @click.option("--out", metavar="DIR", help="Where to; without it RUN/model.")
-def command(run: str, checkpoint: str | None, out: str | None) -> None:
+def command(run: str, checkpoint: str | None, strict: bool, out: str | None) -> None:
     """Write RUN's generator as a model: weights, configuration and model card; ganzoo and its plugin open it."""
     from ganzoo.cli.card import model_card
     from ganzoo.errors import UsageError
@@ -23,5 +24,5 @@ def command(run: str, checkpoint: str | None, out: str | None) -> None:
     if os.path.lexists(where) and not (where / "config.json").is_file() and not (where.is_dir() and not any(where.iterdir())):
         raise UsageError(f"--out {where}: it exists, and is neither a model nor an empty directory; choose another")
     check_writable(where)
-    model = load(opened.path, at=checkpoint)
+    model = load(opened.path, at=checkpoint, strict=strict)
     click.echo(str(model.save(where, model_card(model, opened))))

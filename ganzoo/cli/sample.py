@@ -21,6 +21,7 @@ import click
 @click.option("--truncation", type=float, metavar="X", help="1: as trained; towards 0: more usual, less varied.")
 @click.option("--checkpoint", metavar="K", help="A run's checkpoint by its kimg; without it the newest.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute.")
+@click.option("--strict", is_flag=True, help="Refuse a plugin that is not the one it was trained with.")
 @click.option("--out", required=True, metavar="FILE.png|DIR|FILE.npz", help="A sheet, a folder of images, or arrays.")
 def command(
     run: str,
@@ -31,6 +32,7 @@ def command(
     truncation: float | None,
     checkpoint: str | None,
     device: str,
+    strict: bool,
     out: str,
 ) -> None:
     """Draw samples from RUN, a run's directory or an exported model."""
@@ -47,7 +49,7 @@ def command(
             f"--out {out}: write FILE.png for a sheet, FILE.npz for arrays, or a folder's name (DIR/) for one image a file"
         )
     check_writable(path.parent if suffix else path)
-    model = load(run, device=choose_device(device), at=checkpoint)
+    model = load(run, device=choose_device(device), at=checkpoint, strict=strict)
     samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()
     _write(path, suffix, samples, chosen, model.labels(chosen, label), model)
     click.echo(str(path))

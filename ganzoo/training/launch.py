@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ganzoo import provenance
 from ganzoo.assembly import Plan, make_plan, plan_from_table
 from ganzoo.config import Layer, RunConfig, layer_from_dict, layer_from_toml
 from ganzoo.data.cache import Store, materialise
@@ -116,17 +117,20 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     return session
 
 
-def resume(path: Path | str, display: Display, kimg: float | None = None) -> Session:
-    """A stopped run, ready to go on; `kimg` is a new total budget."""
+def resume(path: Path | str, display: Display, kimg: float | None = None, strict: bool = False) -> Session:
+    """A stopped run, ready to go on; `kimg` is a new total budget.
+
+    Says what is not installed as the run began with it; raises RunError instead where `strict`.
+    """
     run = Run.open(path)
     run.lock()
     try:
         table = run.config()
+        provenance.check(run.path, table, display.say, strict)
         if kimg is not None:
             table["kimg"] = kimg
         plan = plan_from_table(get_registry(), table, str(run.config_file))
         saved = checkpoint.newest(run, display.say)
-        _compare(plan, table, display)
         device = choose_device(plan.config.settings.device)
         store = _read(plan, display)
         if (was := table["dataset"].get("fingerprint")) not in (None, plan.dataset.fingerprint()):
@@ -256,14 +260,13 @@ def _table(plan: Plan, store: Store) -> dict[str, Any]:
         "fingerprint": plan.dataset.fingerprint(),
         "class_counts": _class_counts(store),
     }
-    return {**plan.config.to_dict(), "components": plan.versions(), "dataset": dataset, "spec": plan.data.to_dict()}
-
-
-def _compare(plan: Plan, table: Mapping[str, Any], display: Display) -> None:
-    for key, now in plan.versions().items():
-        then = table.get("components", {}).get(key)
-        if then is not None and then != now:
-            display.say(f"{plan.chosen[key]} was {then} when the run began, and is {now} now: results may differ")
+    return {
+        **plan.config.to_dict(),
+        "components": plan.versions(),
+        "files": provenance.record(plan.distributions()),
+        "dataset": dataset,
+        "spec": plan.data.to_dict(),
+    }
 
 
 def _initial(source: str | None, display: Display) -> Callable[[str, Any], None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo import registry
+from ganzoo import provenance, registry
 from ganzoo.cli import group
 from ganzoo.training import launch
 
@@ -28,6 +28,7 @@ class Cli:
     def __call__(self, *args: str | Path, code: int = 0) -> tuple[str, str]:
         importlib.invalidate_caches()
         registry.get_registry.cache_clear()
+        provenance.digest.cache_clear()
         self._capfd.readouterr()
         got = group.run([str(arg) for arg in args])
         out, err = self._capfd.readouterr()

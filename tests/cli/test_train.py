@@ -52,6 +52,7 @@ def test_what_a_run_holds(trained: Path) -> None:
     assert table["format"] == 1
     assert table["gen"]["kernel"] == 4  # a default, written out
     assert table["components"]["gen"] == "ganzoo-dcgan 0.1.0"
+    assert table["files"].keys() == {"ganzoo-core", *(offer.split()[0] for offer in table["components"].values())}
     assert table["spec"]["shape"] == [3, 8, 8]
     assert sum(table["dataset"]["class_counts"]) == table["dataset"]["records"] == 1898
     ticks = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
