@@ -15,7 +15,7 @@ from ganzoo.testing import COMPONENT_CHECKS, PACKAGE_CHECKS, Check, Skip, packag
 from ..conftest import Site
 from .conftest import name_of, tried
 
-DISTRIBUTIONS = sorted({entry.dist for entry in get_registry().entries})
+DISTRIBUTIONS = sorted(plugin.distribution for plugin in get_registry().plugins)
 RECIPE = """
 from ganzoo.plugin import Component, hookimpl
 ganzoo_api = 1
