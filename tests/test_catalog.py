@@ -21,7 +21,7 @@ def test_the_catalogue_says_of_our_plugins_what_they_offer(pyproject: Path, monk
     monkeypatch.syspath_prepend(pyproject.parent / "src")
     offered: dict[str, list[str]] = {}
     for module in project["entry-points"]["ganzoo"].values():
-        for component in importlib.import_module(module).ganzoo_components():
+        for component in getattr(importlib.import_module(module), "ganzoo_components", list)():  # some only observe
             offered.setdefault(component.kind, []).append(component.name)
     offers = [offer for offer in get_catalog().offers if offer.distribution == project["name"]]
     assert len(offers) == 1, f"registry.toml must have one [[plugin]] of {project['name']}"

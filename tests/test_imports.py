@@ -24,7 +24,7 @@ LIGHT = [
     "import ganzoo.runs",
     "import ganzoo.provenance; ganzoo.provenance.digest('ganzoo-core')",
     "import ganzoo; ganzoo.list_components()",
-    *(f"import {module}; list({module}.ganzoo_components())" for module in ENTRY_MODULES),
+    *(f"import {module}; list(getattr({module}, 'ganzoo_components', list)())" for module in ENTRY_MODULES),
     *(
         f"from ganzoo.cli.group import run; run({args!r})"
         for args in ([], ["--help"], ["--version"], ["list"], ["list", "--all", "--json"])

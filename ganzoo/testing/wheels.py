@@ -16,7 +16,21 @@ from urllib.parse import unquote, urlparse
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.testing.contracts import Untried
 
-_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".tox", ".nox", "*_cache", "__pycache__", "*.pyc", "dist", "build", "*.egg-info", "runs", "node_modules", "venv")
+_LEFT_OUT = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    ".tox",
+    ".nox",
+    "*_cache",
+    "__pycache__",
+    "*.pyc",
+    "dist",
+    "build",
+    "*.egg-info",
+    "runs",
+    "node_modules",
+    "venv",
+)
 
 
 def read_project(folder: Path) -> dict[str, Any]:

@@ -90,5 +90,7 @@ def test_through_pytest(site: Site, pytester: pytest.Pytester) -> None:
         test += "def test_contracts(check):\n    check()\n"
         pytester.makepyfile(test)
         done = pytester.runpytest_inprocess("-k", "check_loss_mean or check_loss_pure or check_loss_finite")
-        done.assert_outcomes(passed=3 - outcomes["failed"] - outcomes["xfailed"], deselected=done.parseoutcomes()["deselected"], **outcomes)
+        done.assert_outcomes(
+            passed=3 - outcomes["failed"] - outcomes["xfailed"], deselected=done.parseoutcomes()["deselected"], **outcomes
+        )
         assert Path(pytester.path, "test_through_pytest.py").exists()
