@@ -14,12 +14,13 @@ from typing import Any
 
 from torch import nn
 
+from ganzoo.catalog import canonical
 from ganzoo.config import layer_from_dict
 from ganzoo.errors import GanzooError
 from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Game, Loss, Regularizer
 from ganzoo.options import coerce, options_of
 from ganzoo.plugin import API
-from ganzoo.registry import GROUP, Entry, canonical, discover, get_registry
+from ganzoo.registry import GROUP, Entry, discover, get_registry
 from ganzoo.testing.cases import build, suitable_data
 from ganzoo.testing.contracts import Skip, check, expect
 
