@@ -167,6 +167,15 @@ def _words(value: Iterable[str] | str | None, field_name: str) -> frozenset[str]
     return words
 
 
+def name_fault(name: Any) -> str | None:
+    """Why no component may be called this, or None."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"component name {name!r} must be lower case letters, digits, '-', '.' or '+'"
+    if name == "none":
+        return "component name 'none' is reserved: on the command line it means no such part"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """One exchangeable part, as its plugin declares it: the one source of what assembly checks.
@@ -212,10 +221,8 @@ class Component:
     def __post_init__(self) -> None:
         for name in ("provides", "needs", "modality"):
             object.__setattr__(self, name, _words(getattr(self, name), name))
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise ValueError(f"component name {self.name!r} must be lower case letters, digits, '-', '.' or '+'")
-        if self.name == "none":
-            raise ValueError("component name 'none' is reserved: on the command line it means no such part")
+        if fault := name_fault(self.name):
+            raise ValueError(fault)
         if not isinstance(self.target, str) or not all(self.target.partition(":")):
             raise ValueError(f"{self.kind} '{self.name}': target {self.target!r} must be 'module:attribute'")
         if self.resolutions is not None:

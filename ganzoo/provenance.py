@@ -14,8 +14,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from ganzoo.catalog import canonical
 from ganzoo.errors import RunError
-from ganzoo.registry import CORE, GROUP, canonical, get_registry
+from ganzoo.registry import CORE, GROUP, get_registry
 
 _BIG = 1_000_000  # bytes; weights and images, which nobody edits by hand, and which take longer to read than all the code
 _SOURCES = (".py", ".toml", ".json")

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib
 import os
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from typing import Any
 import pluggy
 
 from ganzoo import hookspecs
-from ganzoo.catalog import get_catalog
+from ganzoo.catalog import canonical, get_catalog
 from ganzoo.errors import GanzooError, PluginError, UsageError, did_you_mean
 from ganzoo.options import fill_auto, parse_spec, resolve
 from ganzoo.plugin import API, KINDS, Component, DataSpec, Part
@@ -196,11 +195,6 @@ def matches(dist: str, name: str, pattern: str) -> bool:
     return fnmatchcase(f"{dist}/{name}" if "/" in pattern else name, pattern)
 
 
-def canonical(distribution: str) -> str:
-    """`Ganzoo_Foo` and `ganzoo-foo` are one distribution."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
 def one_line(err: BaseException) -> str:
     return " ".join(f"{type(err).__name__}: {err}".removesuffix(": ").split())
 
@@ -268,7 +262,8 @@ def _distributions(problems: list[Problem], group: str) -> Iterator[_Found]:
             if f"[{group}]" not in (dist.read_text("entry_points.txt") or ""):
                 continue
             points = sorted(dist.entry_points.select(group=group), key=lambda point: point.name)
-            name, version = dist.metadata["Name"], dist.metadata["Version"]
+            about = dist.metadata  # each access parses the whole file, read-me included
+            name, version = about["Name"], about["Version"]
         except Exception as err:
             problems.append(Problem(_place(dist), f"its metadata cannot be read: {one_line(err)}", _trace()))
             continue
@@ -277,6 +272,14 @@ def _distributions(problems: list[Problem], group: str) -> Iterator[_Found]:
         elif points and canonical(name) not in seen:
             seen.add(canonical(name))
             yield _Found(name, version or "unknown", points)
+
+
+def installed(distribution: str) -> str | None:
+    """The version of an installed distribution, loaded or not; None where there is none."""
+    try:
+        return metadata.version(distribution) or "of unknown version"
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _place(dist: metadata.Distribution) -> str:

@@ -31,7 +31,11 @@ LIGHT = [
     ),
     *(
         f"from ganzoo.cli.group import run; run({args!r})"
-        for args in (["list", "--help"], ["runs"], ["train", "--help"], ["nonsense"])
+        for args in (["list", "--help"], ["runs"], ["train", "--help"], ["nonsense"], ["search", "hinge"])
+    ),
+    *(
+        f"from ganzoo.cli.group import run; run({args!r})"
+        for args in (["catalog"], ["catalog", "check"], ["catalog", "entry", "ganzoo-core"], ["install", "hinge"])
     ),
 ]
 

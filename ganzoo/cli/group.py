@@ -26,10 +26,12 @@ COMMANDS: dict[str, str] = {
     "explore": "Walk through a generator's latent space.",
     "list": "List the components that are installed.",
     "search": "Find components by a word, also by the names that papers use.",
+    "install": "Print the pip command that installs a plugin of the catalogue.",
     "info": "Show one component and its options.",
     "doctor": "Check Python, torch, devices and every plugin.",
     "new": "Write a plugin: a package to fill in.",
     "check": "Hold a plugin to ganzoo's contracts.",
+    "catalog": "Check a catalogue of plugins, or write a plugin's entry for it.",
 }
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from ganzoo.catalog import Catalog, get_catalog
+from ganzoo.catalog import Catalog, canonical, get_catalog
 from ganzoo.config import KIND_OF
 from ganzoo.errors import UsageError
 from ganzoo.fitting import go_together
 from ganzoo.plugin import KINDS
-from ganzoo.registry import Entry, Registry, as_kind, canonical, get_registry, matches
+from ganzoo.registry import Entry, Registry, as_kind, get_registry, installed, matches
 
 Row = dict[str, Any]
 _FITTED = ("generator", "discriminator", "loss", "regularizer", "augmentation")
@@ -47,7 +47,7 @@ def command(kind: str | None, pattern: str | None, fits: tuple[str, ...], everyt
     rows = [row_of(entry) for entry in (fitting(registry, entries, fits) if fits else entries)]
     if everything:
         rows += installable(registry, get_catalog(), kind, pattern)
-        rows.sort(key=lambda row: KINDS.index(row["kind"]))
+        rows.sort(key=lambda row: [*KINDS, "plugin"].index(row["kind"]))
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif not rows:
@@ -89,24 +89,28 @@ def fitting(registry: Registry, entries: list[Entry], fits: tuple[str, ...]) -> 
 
 
 def installable(registry: Registry, catalog: Catalog, kind: str | None, pattern: str | None) -> list[Row]:
-    """What the catalogue offers beyond what is installed."""
+    """What the catalogue offers beyond what is installed; a plugin that offers no component is a row of the kind "plugin"."""
     have = {(canonical(entry.dist), entry.kind, entry.name) for entry in registry.entries}
-    return [
-        {
-            "kind": of_kind,
-            "name": name,
-            "plugin": offer.distribution,
-            "version": None,
-            "summary": None,
-            "paper": None,
-            "installed": False,
-        }
+    rows = [
+        _offered(offer.distribution, of_kind, name)
         for offer in catalog.offers
         for of_kind, names in offer.names.items()
         for name in names
         if kind in (None, of_kind) and (pattern is None or matches(offer.distribution, name, pattern))
         if (canonical(offer.distribution), of_kind, name) not in have
     ]
+    rows += [
+        _offered(offer.distribution, "plugin", offer.distribution)
+        for offer in catalog.offers
+        if kind is None and not offer.names and (pattern is None or matches(offer.distribution, offer.distribution, pattern))
+        if installed(offer.distribution) is None
+    ]
+    return rows
+
+
+def _offered(distribution: str, kind: str, name: str) -> Row:
+    facts = {"kind": kind, "name": name, "plugin": distribution}
+    return {**facts, "version": None, "summary": None, "paper": None, "installed": False}
 
 
 def _cells(rows: list[Row]) -> list[tuple[str, str, str, str]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ganzoo.catalog import get_catalog
+from ganzoo.catalog import canonical, get_catalog
 from ganzoo.cli.list import Row, installable, row_of, show
-from ganzoo.registry import Entry, Registry, canonical, get_registry
+from ganzoo.registry import Entry, Registry, get_registry
 
 
 @click.command("search")

@@ -16,13 +16,13 @@ from typing import Any
 
 from torch import nn
 
-from ganzoo.catalog import get_catalog
+from ganzoo.catalog import canonical, get_catalog
 from ganzoo.config import layer_from_dict
 from ganzoo.errors import GanzooError
 from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Features, Game, Loss, Metric, Regularizer
 from ganzoo.options import coerce, options_of
 from ganzoo.plugin import API
-from ganzoo.registry import CORE, GROUP, Entry, canonical, discover, get_registry
+from ganzoo.registry import CORE, GROUP, Entry, discover, get_registry
 from ganzoo.testing.cases import build, suitable_data
 from ganzoo.testing.contracts import Skip, check, expect
 from ganzoo.testing.wheels import packed_files, source_of

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ganzoo.catalog import canonical
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import options_of
-from ganzoo.registry import GROUP, Entry, canonical, get_registry, one_line
+from ganzoo.registry import GROUP, Entry, get_registry, one_line
 from ganzoo.testing.cases import CLASSES, suitable_data
 from ganzoo.testing.checks import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, PLAYING, TRAINING_CHECKS
 from ganzoo.testing.contracts import Check, Failure, Skip, Untried

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Ganzoo
+    from conftest import Ganzoo, Site
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,19 @@ def test_what_is_not_installed_is_found_in_the_catalogue(ganzoo: Ganzoo, monkeyp
     monkeypatch.setenv("GANZOO_PLUGINS", "")
     said = ganzoo("search", "hinge").stdout
     assert "not installed: pip install ganzoo-objectives" in said
+
+
+def test_a_plugin_without_components_is_found_by_its_name(site: Site, ganzoo: Ganzoo) -> None:
+    catalogue = site.root / "mine.toml"
+    catalogue.write_text("format = 1\n[[plugin]]\ndistribution = 'ganzoo-watch'\nsummary = 'Draws curves of a run'\n")
+    shown = "plugin  ganzoo-watch  ganzoo-watch  not installed: pip install ganzoo-watch\n"
+    for args in (("search", "watch"), ("search", "curves"), ("list", "--all", "*watch"), ("list", "--all", "ganzoo-watch/*")):
+        assert ganzoo(*args, GANZOO_CATALOG=str(catalogue)).stdout == shown, args
+    [row] = json.loads(ganzoo("search", "curves", "--json", GANZOO_CATALOG=str(catalogue)).stdout)
+    assert (row["kind"], row["name"], row["installed"]) == ("plugin", "ganzoo-watch", False)
+    assert "watch" not in ganzoo("list", "loss", "--all", GANZOO_CATALOG=str(catalogue)).stdout
+    site.add("ganzoo-watch", "", group="ganzoo.commands", entry="watch = MODULE:command")
+    assert ganzoo("search", "curves", GANZOO_CATALOG=str(catalogue)).stdout == ""
 
 
 def test_nothing_found(ganzoo: Ganzoo) -> None:
