@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import sysconfig
 import tomllib
-import venv
 import zipfile
 from collections.abc import Callable
 from email import message_from_bytes
@@ -18,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
-NAMES = [tomllib.loads((project / "pyproject.toml").read_text())["project"]["name"] for project in PROJECTS]
-OBSERVERS = {"ganzoo-tensorboard"}  # first-party plugins that offer no component: each has an extra of its own
+from .conftest import NAMES, OBSERVERS, PROJECTS, ROOT, execute
+
 # The default recipe, whose TOML and images come from wheels too, made small.
 TINY = ["--set", "gen.channels=4", "--set", "disc.channels=4", "--res", "8", "--batch", "8", "--kimg", "0.04"]
 MOST_BYTES = 12_000_000  # of the embedded data set
@@ -33,39 +26,6 @@ REQUIREMENT = re.compile(r"""["']ganzoo(?: *\[[\w, -]*\])? *(?:[<>=!~]=?[^"']*)?
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Built wheels by distribution. Building writes nothing into the checkout."""
-    place = tmp_path_factory.mktemp("wheels")
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    execute([*pip, "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", place, *PROJECTS], place)
-    built = {wheel.name.partition("-")[0].replace("_", "-"): wheel for wheel in place.glob("*.whl")}
-    assert sorted(built) == sorted(NAMES)
-    return built
-
-
-@pytest.fixture(scope="module")
-def python(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new environment: the wheels, and links to the third-party packages of the running one."""
-    home, links = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("third-party")
-    venv.create(home, with_pip=False, symlinks=os.name != "nt")
-    paths = {
-        name: sysconfig.get_path(name, "venv", {"base": str(home), "platbase": str(home)}) for name in ("scripts", "purelib")
-    }
-    for site in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        for entry in Path(site).iterdir():
-            ours = entry.name.lower().startswith(
-                ("ganzoo", "__editable__", "_editable_impl_")
-            )  # the checkout comes in by these
-            if not ours and entry.suffix not in (".pth", ".egg-link") and entry.name != "__pycache__":
-                (links / entry.name).symlink_to(entry)
-    Path(paths["purelib"], "third-party.pth").write_text(f"{links}\n")
-    interpreter = Path(paths["scripts"], "python")
-    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "--quiet", "--disable-pip-version-check"]
-    execute([*pip, "--no-deps", "--no-index", *wheels.values()], home)
-    return interpreter
-
-
-@pytest.fixture(scope="module")
 def outside(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Runs a program of the new environment in an empty directory; returns what it printed."""
     place = tmp_path_factory.mktemp("elsewhere")
@@ -74,25 +34,6 @@ def outside(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
         return execute([python.with_name(program), *args], place)
 
     return call
-
-
-def execute(command: list[str | Path], cwd: Path) -> str:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GANZOO", "VIRTUAL_ENV"))
-    }
-    environment["GANZOO_CACHE"] = str(cwd / "cache")
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def metadata(wheel: Path) -> Message:

@@ -12,15 +12,15 @@ class Mine(Features):
     """Random convolutions, the same ones each time.
 
     Options:
-        channels: width of the shallowest map; the two after it are two and four times as wide
+        channels: width of the shallowest map; each of the three after it is twice as wide
     """
 
-    strides = (2, 4, 8)
+    strides = (2, 4, 8, 16)
 
     def __init__(self, data: DataSpec, *, channels: int = 16) -> None:
         super().__init__()
-        self.channels = (channels, 2 * channels, 4 * channels)
-        self.width = 4 * channels
+        self.channels = (channels, 2 * channels, 4 * channels, 8 * channels)
+        self.width = 8 * channels
         with torch.random.fork_rng(devices=[]):  # replace this by your network and its weights
             torch.manual_seed(0)
             self.layers = nn.ModuleList(
