@@ -34,6 +34,8 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, data: DataSpec, size: Size, *, pretrained: bool, weights: str | None, **options: Any) -> None:
         super().__init__()
+        if torch.get_default_device().type == "meta":
+            pretrained = False  # a rehearsal of shapes: nothing is fetched for it
         config = configuration(name)
         self.fixed, self.repeat = is_fixed(config), 3 if data.channels == 1 else 1
         channels = data.channels * self.repeat
