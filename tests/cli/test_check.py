@@ -1,0 +1,99 @@
+"""`ganzoo check`: its table, what it counts as failed, and which plugins it takes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..conftest import Site, declaring
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli
+
+FAULTY = """
+from ganzoo.interfaces import Dataset, Loss
+class Sums(Loss):
+    def d(self, real, fake): return (fake.logits - real.logits).sum()
+    def g(self, fake, real): return -fake.logits
+class Asks(Dataset):
+    def __init__(self, *, path: str): ...
+"""
+
+
+@pytest.fixture
+def slips(site: Site) -> str:
+    """A plugin with a fault: it sums; and a data set that cannot be tried."""
+    offers = declaring(("loss", "sums"), target="slips_target:Sums")
+    offers += "    yield Component('dataset', 'asks', 'slips_target:Asks', summary='generated')\n"
+    site.add("slips", offers, files={"slips_target.py": FAULTY})
+    sys.modules.pop("slips_target", None)
+    return "slips"
+
+
+def test_the_table(cli: Cli, slips: str) -> None:
+    out, _ = cli("check", slips, code=1)
+    assert out.startswith("slips 1.0: ")
+    assert "loss sums " in out
+    found = out[out.index("FAILED loss sums: check_loss_mean") :].splitlines()
+    assert [line.split()[0] for line in found[1:5]] == ["on", "expected", "seen", "contract"]
+    assert found[4].endswith("terms are means over the batch: doubling it changes no loss's size")
+    assert "COULD NOT BE TRIED\n  dataset asks: check_dataset_records: it needs path" in out
+
+
+def test_as_objects(cli: Cli, slips: str) -> None:
+    out, _ = cli("check", slips, "--json", code=1)
+    rows = {(row["subject"], row["check"]): row for row in json.loads(out)}
+    row = rows["loss sums", "check_loss_mean"]
+    assert row["outcome"] == "failed"
+    assert row["expected"].endswith("for the batch twice over too")
+    assert row["seen"]
+    assert rows["dataset asks", "check_dataset_labels"]["outcome"] == "untried"
+    assert rows["package", "check_package_loads"]["outcome"] == "passed"
+
+
+def test_strict_counts_what_could_not_be_tried(cli: Cli, site: Site) -> None:
+    body = FAULTY.replace("(Dataset):", '(Dataset):\n    """Records.\n\n    Options:\n        path: a file\n    """')
+    site.add("asks", declaring(("dataset", "asks"), target="asks_target:Asks"), files={"asks_target.py": body})
+    facts = ["Summary: Records", "Keywords: ganzoo-plugin", "Requires-Dist: ganzoo-core>=0.1", "License-Expression: MIT"]
+    metadata = site.root / "asks-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("\n\n", "\n" + "\n".join(facts) + "\n\n"))
+    out, _ = cli("check", "asks")
+    assert "failed" not in out
+    assert "7 could not be tried" in out
+    cli("check", "asks", "--strict", code=1)
+
+
+def test_a_wheel(cli: Cli, tmp_path: Path) -> None:
+    from ganzoo.testing.wheels import build_wheel
+
+    cli("new", "regularizer", "wheeled")
+    wheel = build_wheel(Path("ganzoo-wheeled"), tmp_path)
+    out, _ = cli("check", str(wheel))
+    assert out.startswith("ganzoo-wheeled 0.1.0: ")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "says"),
+    [
+        ("nobody", "no distribution 'nobody' is installed"),
+        ("torch", "torch is no plugin"),
+        ("./nowhere", "./nowhere is not there"),
+        ("./file", "neither a folder nor a wheel"),
+        ("./empty", "is no project: its pyproject.toml cannot be read"),
+    ],
+)
+def test_what_it_refuses(cli: Cli, plugin: str, says: str) -> None:
+    Path("empty").mkdir()
+    Path("file").touch()
+    cli.fails("check", plugin, code=2, says=(says,))
+
+
+def test_a_project_that_does_not_build_is_one_line(cli: Cli) -> None:
+    cli("new", "loss", "broken")
+    project = Path("ganzoo-broken/pyproject.toml")
+    project.write_text(project.read_text().replace("version =", "vision ="))
+    cli.fails("check", "./ganzoo-broken", code=1, says=("could not be built",))
