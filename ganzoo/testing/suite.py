@@ -20,7 +20,7 @@ from ganzoo.registry import GROUP, Entry, get_registry, one_line
 from ganzoo.testing.cases import CLASSES, suitable_data
 from ganzoo.testing.checks import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, PLAYING, TRAINING_CHECKS
 from ganzoo.testing.contracts import Check, Failure, Skip, Untried
-from ganzoo.testing.package import check_package_files
+from ganzoo.testing.package import check_component_options, check_package_files
 from ganzoo.testing.training import check_training_frees, check_training_run
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def parametrize_with_checks(
 def _cases_of(entry: Entry) -> Iterator[Case]:
     subject = f"{entry.kind} {entry.name}"
     for check in COMPONENT_CHECKS:
-        yield _case(check, subject, entry)
+        if entry.kind != "recipe" or check is not check_component_options:  # a recipe has none
+            yield _case(check, subject, entry)
     for check in CHECKS.get(entry.kind, ()):
         if entry.kind == "recipe":
             yield Case(check, subject, lambda check=check: _on_recipe_data(check, entry))  # type: ignore[misc]
