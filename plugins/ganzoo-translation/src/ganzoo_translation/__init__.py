@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ganzoo.plugin import Component, hookimpl
 
@@ -11,8 +12,63 @@ ganzoo_api = 1
 ADAM = {"optimizer": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}  # Isola et al. 2017, section 3.3
 
 
+RECOMMENDS: dict[str, Any] = {f"{player}.{key}": value for player in "GD" for key, value in ADAM.items()}
+
+
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
+    yield Component(
+        "generator",
+        "resnet-translator",
+        "ganzoo_translation.translators:ResnetTranslator",
+        summary="CycleGAN's translator: residual blocks at a quarter of the size",
+        paper="arXiv:1703.10593",
+        provides=frozenset({"translate"}),
+        modality=frozenset({"image"}),
+        resolutions="multiple of 4 from 8",
+        couples="batch norm, where norm says so",
+        recommends={**RECOMMENDS, "disc": "patch"},
+        aliases=("CycleGAN", "Johnson"),
+    )
+    yield Component(
+        "generator",
+        "unet",
+        "ganzoo_translation.translators:UNet",
+        summary="pix2pix's translator: down to one pixel and back, with skips",
+        paper="arXiv:1611.07004",
+        provides=frozenset({"translate"}),
+        modality=frozenset({"image"}),
+        resolutions="any from 8",
+        couples="batch norm, unless norm says otherwise",
+        recommends={**RECOMMENDS, "disc": "patch:norm=batch", "loss": "non-saturating"},
+        aliases=("pix2pix", "U-Net"),
+    )
+    yield Component(
+        "generator",
+        "stargan",
+        "ganzoo_translation.stargan:StarGenerator",
+        summary="One translator for all classes: the class to become comes in as planes",
+        paper="arXiv:1711.09020",
+        provides=frozenset({"translate"}),
+        modality=frozenset({"image"}),
+        resolutions="multiple of 4 from 8",
+        labels="required",
+        recommends={"disc": "stargan"},
+        aliases=("StarGAN",),
+    )
+    yield Component(
+        "discriminator",
+        "stargan",
+        "ganzoo_translation.stargan:StarDiscriminator",
+        summary="Patches real or fake, and the class of the whole image",
+        paper="arXiv:1711.09020",
+        provides=frozenset({"head", "features", "classes", "double-backward"}),
+        modality=frozenset({"image"}),
+        resolutions="multiple of 4 from 8",
+        labels="required",
+        recommends={"gen": "stargan", "reg": ["auxiliary-classifier"]},
+        aliases=("StarGAN",),
+    )
     yield Component(
         "discriminator",
         "patch",
@@ -24,7 +80,7 @@ def ganzoo_components() -> Iterator[Component]:
         resolutions="any from 8",
         couples="batch norm, where norm says so",
         recommends={
-            **{f"{player}.{key}": value for player in "GD" for key, value in ADAM.items()},
+            **RECOMMENDS,
             "loss": "lsgan",
             "gen": "dcgan",
         },

@@ -69,8 +69,8 @@ def _norm(width: int) -> list[nn.Module]:
 class StarDiscriminator(nn.Module):
     """Images [N, C, H, W] to a map of logits [N, h, w], and class logits [N, K] of the whole image; sides from 8.
 
-    Choi et al. 2018 (arXiv:1711.09020), table 5: 4x4 convolutions of stride 2 with leaky ReLU .01 and no norm, then a 3x3 one to
-    the logits and one as large as the map to the classes.
+    Choi et al. 2018 (arXiv:1711.09020), table 5: 4x4 convolutions of stride 2 with leaky ReLU .01 and no norm, then a 3x3 one
+    to the logits and one as large as the map to the classes.
 
     Options:
         channels: width after the first convolution; each further one doubles it

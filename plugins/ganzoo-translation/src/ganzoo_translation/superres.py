@@ -126,8 +126,8 @@ class RRDB(nn.Module):
 class RRDBGenerator(nn.Module):
     """Images [N, C, h, w] to images 2, 4 or 8 times as large, of any size; around [-1, 1], without tanh.
 
-    Wang et al. 2018 (arXiv:1809.00219), section 3.1: residual-in-residual dense blocks without norms, nearest-neighbour doublings
-    each with a convolution. Inside, values are in [0, 1], as in the published weights.
+    Wang et al. 2018 (arXiv:1809.00219), section 3.1: residual-in-residual dense blocks without norms, nearest-neighbour
+    doublings each with a convolution. Inside, values are in [0, 1], as in the published weights.
 
     Options:
         channels: width of every map

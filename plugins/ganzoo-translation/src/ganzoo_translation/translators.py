@@ -107,13 +107,27 @@ class ResnetTranslator(nn.Module):
         return self.last(self.layers(x)).tanh()
 
 
+class Dropout(nn.Module):
+    """Each value is zero with probability p in training; the mask does not depend on the memory layout, as torch's does."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape, device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+
 class UNet(nn.Module):
     """Images [N, C, H, W] to images of the same size in [-1, 1], any sides from 8.
 
-    Isola et al. 2017 (arXiv:1611.07004), appendix 6.1.1: halvings by 4x4 convolutions down to one pixel or so, doublings back by
-    transposed ones, each with the map of its size from the way down beside. Sides that cannot be halved so often are padded
-    (by reflection where there is room) and what is too much is cut off again. The published network keeps dropout and the batch's
-    own statistics at test time, its only noise; here eval mode is deterministic.
+    Isola et al. 2017 (arXiv:1611.07004), appendix 6.1.1: halvings by 4x4 convolutions down to one pixel or so, doublings back
+    by transposed ones, each with the map of its size from the way down beside. Sides that cannot be halved so often are padded
+    (by reflection where there is room) and what is too much is cut off again. The published network keeps dropout and the
+    batch's own statistics at test time, its only noise; here eval mode is deterministic.
 
     Options:
         channels: width of the first map
@@ -161,7 +175,7 @@ class UNet(nn.Module):
                 continue
             up = [nn.ConvTranspose2d(inputs, widths[i - 1], 4, 2, 1, bias=bias), normalisation(norm, widths[i - 1])]
             inner = depth - 1 > i >= depth - 4 and dropout > 0
-            self.ups.append(nn.Sequential(*up, *([nn.Dropout(dropout)] if inner else [])))
+            self.ups.append(nn.Sequential(*up, *([Dropout(dropout)] if inner else [])))
         initialise(self, init)
 
     @classmethod
