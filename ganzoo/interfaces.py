@@ -60,6 +60,7 @@ CAPABILITIES: dict[str, str] = {
     "style": "G.mapping(z, condition) -> w [N, L, W]; G.synthesis(w) -> images; G.mean_w [W] or [classes, W]",
     "features": "D returns Score.features, a non-empty tuple of tensors [N, ...]",
     "classes": "D returns Score.classes, logits [N, number of classes]",
+    "reverse": "the game plays both directions: match.reverse is the match of the other one",
     "translate": "G eats an image: forward(source, condition)",
     "targets": "the loss is of the logistic family, whose targets can be softened",
     "level": "the loss looks at D's level, not only at differences of its outputs",

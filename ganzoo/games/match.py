@@ -170,6 +170,7 @@ class Match(nn.Module):
     ) -> None:
         super().__init__()
         self._players = (gen, disc)  # a tuple: Module does not register what is inside
+        self._reverse: tuple[Match, ...] = ()
         self.data = data
         self.loss = loss
         self.names = [name for name, _ in regs]
@@ -194,6 +195,15 @@ class Match(nn.Module):
     @property
     def disc(self) -> nn.Module:
         return self._players[1]
+
+    @property
+    def reverse(self) -> Match:
+        """The match of the other direction, in a game that provides 'reverse'."""
+        return self._reverse[0]
+
+    @reverse.setter
+    def reverse(self, match: Match) -> None:
+        self._reverse = (match,)
 
     def phases(self, player: str, start: int = 0) -> list[Phase]:
         """The player's main phase and one for each lazy interval among its regularizers."""

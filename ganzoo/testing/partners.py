@@ -99,7 +99,19 @@ def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed:
     if kind == "game":
         game: Game = get_registry().load(entry)(data, parts, **resolved(entry, data, options))
         return game
-    return Adversarial(data, parts)
+    built: Game = _game_for(entry)(data, parts)
+    return built
+
+
+def _game_for(entry: Entry) -> Any:
+    """A game that provides what the part needs of one; else that of one against one."""
+    registry = get_registry()
+    offered = frozenset().union(*(game.component.provides for game in registry.select("game")))
+    asked = entry.component.needs & offered
+    for game in registry.select("game") if asked else ():
+        if asked <= game.component.provides:
+            return registry.load(game)
+    return Adversarial
 
 
 class Batches:

@@ -9,6 +9,7 @@ from ganzoo.plugin import Component, hookimpl
 
 ganzoo_api = 1
 
+CYCLEGAN = "arXiv:1703.10593"
 ADAM = {"optimizer": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}  # Isola et al. 2017, section 3.3
 
 
@@ -68,6 +69,40 @@ def ganzoo_components() -> Iterator[Component]:
         labels="required",
         recommends={"gen": "stargan", "reg": ["auxiliary-classifier"]},
         aliases=("StarGAN",),
+    )
+    yield Component(
+        "game",
+        "cycle",
+        "ganzoo_translation.cycle:Cycle",
+        summary="Two translators, there and back, each against a discriminator of its own",
+        paper=CYCLEGAN,
+        provides=frozenset({"reverse"}),
+        needs=frozenset({"translate"}),
+        modality=frozenset({"image"}),
+        aliases=("CycleGAN", "DualGAN"),
+    )
+    for name, target, summary, paper in (
+        ("cycle-consistency", "CycleConsistency", "There and back again is where it began", CYCLEGAN),
+        ("identity", "Identity", "What is of the target's kind already stays", CYCLEGAN),
+    ):
+        yield Component(
+            "regularizer",
+            name,
+            f"ganzoo_translation.cycle:{target}",
+            summary=summary,
+            paper=paper,
+            needs=frozenset({"reverse"} if name == "cycle-consistency" else {"translate"}),
+            modality=frozenset({"image"}),
+        )
+    yield Component(
+        "regularizer",
+        "image-pool",
+        "ganzoo_translation.cycle:ImagePool",
+        summary="D sees fakes of some time ago beside new ones",
+        paper="arXiv:1612.07828",
+        modality=frozenset({"image"}),
+        couples="the pool, which takes images one after the other",
+        aliases=("image buffer", "history of generated images"),
     )
     yield Component(
         "discriminator",

@@ -1,0 +1,127 @@
+"""CycleGAN (Zhu et al. 2017): two translators, there and back, and what ties them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.games.match import Match
+from ganzoo.interfaces import Batch, DataSpec, Game, Parts, Phase, Play, Regularizer
+
+THERE, BACK = "there", "back"  # source to real, and real to source
+
+
+class Cycle(Game):
+    """Two generators and two discriminators on images of two kinds that need not be pairs: G learns first, then D.
+
+    Zhu et al. 2017 (arXiv:1703.10593). Each direction is a match with its own loss, regularizers and augmentation; no
+    discriminator sees the source. A sum over both directions is what each player minimises; the log shows their mean.
+    """
+
+    def __init__(self, data: DataSpec, parts: Parts) -> None:
+        super().__init__(data)
+        if data.source is None:
+            raise ValueError("the game needs images of two kinds: --data unpaired:source=DIR,target=DIR")
+        there, back = data.replace(classes=()), data.source.replace(source=data.replace(source=None, classes=()))
+        matches = {}
+        for name, spec in ((THERE, there), (BACK, back)):
+            matches[name] = parts.match(parts.generator(spec), spec.replace(source=None))
+        matches[THERE].reverse, matches[BACK].reverse = matches[BACK], matches[THERE]
+        self.players["G"] = nn.ModuleDict({name: match.gen for name, match in matches.items()})
+        self.players["D"] = nn.ModuleDict({name: match.disc for name, match in matches.items()})
+        self.matches.extend(matches.values())
+        self.z_dim = 0
+
+    def phases(self) -> list[Phase]:
+        first: Match = self.matches[0]  # both have the same regularizers, so the same phases
+        return first.phases("G") + first.phases("D")
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return {**batch, "x": batch["source"]}
+
+    def losses(self, phase: Phase, batch: Batch, nimg: int) -> Iterator[tuple[str, Tensor]]:
+        sides = {THERE: {"real": batch["real"], "x": batch["x"]}, BACK: {"real": batch["x"], "x": batch["real"]}}
+        seen: list[dict[str, Tensor]] = []
+        for match, (name, side) in zip(self.matches, sides.items(), strict=True):
+            seen.append({})
+            for term, value in match.losses(phase, side, nimg, seen[-1]):  # type: ignore[operator]
+                yield f"{term} {name}", value
+        self.stats.update({key: (value + seen[1][key]) / 2 for key, value in seen[0].items()})
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+        return generator[THERE](batch["x"], {})  # type: ignore[index]
+
+
+class CycleConsistency(Regularizer):
+    """weight * |F(G(x)) - x|, the mean over pixels: there and back again is where it began (section 3.2, equation 2).
+
+    Options:
+        weight: of the penalty, in each direction
+    """
+
+    players = frozenset({"G"})
+
+    def __init__(self, data: DataSpec, *, weight: float = 10.0) -> None:
+        super().__init__(data)
+        self.weight = weight
+
+    def forward(self, play: Play) -> Tensor:
+        returned = play.match.reverse.gen(play.fake, {})
+        return self.weight * (returned.float() - play.x).abs().flatten(1).mean(1)  # [N]
+
+
+class Identity(Regularizer):
+    """weight * |G(y) - y|, the mean over pixels: what is of the target's kind already stays (section 5.2).
+
+    Options:
+        weight: of the penalty, in each direction; the paper: half of the cycle's
+    """
+
+    players = frozenset({"G"})
+
+    def __init__(self, data: DataSpec, *, weight: float = 5.0) -> None:
+        super().__init__(data)
+        self.weight = weight
+
+    def forward(self, play: Play) -> Tensor:
+        if play.real.shape[1:] != play.x.shape[1:]:
+            raise ValueError(f"identity needs images of one shape: {list(play.real.shape[1:])}, {list(play.x.shape[1:])}")
+        return self.weight * (play.gen(play.real, {}).float() - play.real).abs().flatten(1).mean(1)  # [N]
+
+
+class ImagePool(Regularizer):
+    """D sees fakes of some time ago beside new ones (Shrivastava et al. 2017, arXiv:1612.07828, section 2.3).
+
+    Until the pool is full an image is stored and shown; then for each image, with probability 1/2, a stored one is shown and the
+    new one takes its place. G's phase sees its own fakes.
+
+    Options:
+        size: images kept
+    """
+
+    pool: Tensor
+    count: Tensor
+
+    def __init__(self, data: DataSpec, *, size: int = 50) -> None:
+        super().__init__(data)
+        if size < 1:
+            raise ValueError(f"size={size} must be at least 1")
+        self.size = size
+        self.register_buffer("pool", torch.zeros(size, *data.shape))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
+        if play.player != "D" or real is not False:
+            return images
+        shown = []
+        for image in images.detach().to(self.pool.dtype):  # one after the other: an image may meet one of its own batch
+            filling = self.count < self.size
+            place = torch.where(filling, self.count, torch.randint(self.size, (), device=image.device)).clamp(max=self.size - 1)
+            swap = filling | (torch.rand((), device=image.device) < 0.5)
+            stored = self.pool.index_select(0, place[None])[0]
+            shown.append(torch.where(filling | ~swap, image, stored))
+            self.pool.index_copy_(0, place[None], torch.where(swap, image, stored)[None])
+            self.count.add_(1).clamp_(max=self.size)
+        return torch.stack(shown).to(images.dtype)
