@@ -20,11 +20,12 @@ demo: $(STAMP)
 	@if [ -f $(DEMO)/run.toml ]; then $(BIN)/ganzoo resume $(DEMO); else $(BIN)/ganzoo train --out $(DEMO); fi
 	@ls $(CURDIR)/$(DEMO)/samples/*.png | tail -n 1
 
+# A process a core, each with one thread: torch's threads on small tensors are slower than none where they share cores.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -20,6 +20,11 @@ _FACTS = ("distribution", "summary", "homepage")
 _DISTRIBUTION = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"  # PEP 508; what pip is told to install, so never an option of pip's
 
 
+def is_distribution(name: str) -> bool:
+    """Whether pip would take it for a distribution's name."""
+    return re.fullmatch(_DISTRIBUTION, name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One plugin distribution, and the names that it offers by kind."""
@@ -134,7 +139,7 @@ def _findings(table: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("broken", f"[[plugin]] number {number} must be a table")
             continue
         distribution = plugin.get("distribution")
-        if not isinstance(distribution, str) or not re.fullmatch(_DISTRIBUTION, distribution):
+        if not isinstance(distribution, str) or not is_distribution(distribution):
             yield from _about(plugin, f"[[plugin]] number {number}")
             continue
         yield from _about(plugin, f"[[plugin]] {distribution}")
@@ -159,7 +164,7 @@ def _about(plugin: dict[str, Any], where: str) -> Iterator[Finding]:
     match plugin.get("distribution", ""):
         case "":
             yield Finding("broken", f"{where}: it has no distribution: write the name that pip installs")
-        case str(text) if not re.fullmatch(_DISTRIBUTION, text):
+        case str(text) if not is_distribution(text):
             yield Finding(
                 "broken",
                 f"{where}: no distribution is called {text!r}: letters, digits, '-', '_', '.'; at both ends a letter or digit",

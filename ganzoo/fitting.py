@@ -48,7 +48,7 @@ def guard(part: Chosen, call: Callable[[], Any], what: str = "could not be built
         raise
     except ValueError as err:
         raise UsageError(f"{part}: {err}") from err
-    except Exception as err:
+    except BaseException as err:  # SystemExit too: a part that exits would end the command without a word
         raise PluginError(f"{part} of {part.entry.dist} {what}: {one_line(err)}") from err
 
 

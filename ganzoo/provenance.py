@@ -47,10 +47,11 @@ def record(distributions: Iterable[str]) -> dict[str, str]:
     return {name: value for name, value in digests.items() if value is not None}
 
 
-def differences(recorded: Mapping[str, Any], only: str | None = None) -> list[str]:
+def differences(recorded: Mapping[str, Any], only: str | None = None, strict: bool = False) -> list[str]:
     """Where what is installed is not what a run's table or a model's configuration recorded: a phrase a distribution.
 
-    `only` is the key of one component, to go by the distribution that offers it alone. What was not recorded is not compared.
+    `only` is the key of one component, to go by the distribution that offers it alone. Files that were not recorded are not
+    compared, unless `strict`: then nobody knows.
     """
     components = recorded.get("components", {}).items()
     offers = [str(offer).rpartition(" ") for key, offer in components if only in (None, key)]
@@ -66,6 +67,8 @@ def differences(recorded: Mapping[str, Any], only: str | None = None) -> list[st
             found.append(f"{what} (here is {now})")
         elif name in files and files[name] != digest(name):
             found.append(f"other files of {what} (here is an edited or other build)")
+        elif strict and name not in files:
+            found.append(f"files of {what} that were not recorded")
     return found
 
 
@@ -73,7 +76,7 @@ def check(
     path: Path, recorded: Mapping[str, Any], say: Callable[[str], None], strict: bool = False, only: str | None = None
 ) -> None:
     """Say each of the `differences` of the run or model at `path`. Raises RunError that names them all where `strict`."""
-    found = differences(recorded, only)
+    found = differences(recorded, only, strict)
     if found and strict:
         raise RunError(
             f"{path} was trained with {' and '.join(found)}: install what it was trained with, or leave --strict out"

@@ -102,6 +102,10 @@ class Registry:
         kind = as_kind(kind) if kind is not None else None
         return [e for e in self.entries if kind in (None, e.kind) and (pattern is None or matches(e.dist, e.name, pattern))]
 
+    def of(self, distribution: str) -> list[Entry]:
+        """What a distribution offers."""
+        return [entry for entry in self.entries if canonical(entry.dist) == canonical(distribution)]
+
     def observers(self) -> list[tuple[str, pluggy.HookRelay]]:
         """(distribution, its hooks) of each plugin that observes runs. The caller guards each call."""
         return [(plugin.distribution, plugin.hook) for plugin in self.plugins if plugin.observes]
@@ -137,9 +141,9 @@ class Registry:
         target, options = self.load(entry), self.resolve(entry, given)
         try:
             return target(**options) if entry.kind == "dataset" else target(data, **fill_auto(target, options, data, batch))
-        except GanzooError:
+        except (GanzooError, KeyboardInterrupt):
             raise
-        except Exception as err:
+        except BaseException as err:
             raise PluginError(f"{entry} of {entry.dist} failed while it was built: {one_line(err)}") from err
 
     def _make_part(self, part: Part, kind: str) -> Part:

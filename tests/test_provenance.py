@@ -204,7 +204,11 @@ def test_each_is_said_or_all_are_refused(site: Site) -> None:
         "install what it was trained with, or leave --strict out"
     )
     assert len(said) == 2
-    provenance.check(Path("run"), {"components": {"loss": "ganzoo-a 1.0"}}, said.append, strict=True)
+    unrecorded = {"components": {"loss": "ganzoo-a 1.0"}}
+    provenance.check(Path("run"), unrecorded, said.append)
+    assert len(said) == 2
+    with pytest.raises(RunError, match="files of ganzoo-a 1.0 that were not recorded"):
+        provenance.check(Path("run"), unrecorded, said.append, strict=True)
 
 
 def test_nested_parts_are_of_the_plan_too(site: Site) -> None:

@@ -19,13 +19,21 @@ import click
 
 from ganzoo.errors import UsageError
 
-_WORDS = {"passed": "passed", "failed": "failed", "skipped": "skipped", "untried": "could not be tried"}
+_WORDS = {
+    "passed": "passed",
+    "failed": "failed",
+    "expected": "failed as expected",
+    "skipped": "skipped",
+    "untried": "could not be tried",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one check. `outcome` is passed, failed, skipped or untried; `message` says on what it failed, or why it is
-    not known."""
+    """What came of one check: passed, failed, expected (to fail, and it did), skipped or untried.
+
+    `message` says on what it failed, why it was expected to, or why it is not known.
+    """
 
     subject: str
     check: str
@@ -44,9 +52,13 @@ class Result:
 def command(plugin: str, strict: bool, as_json: bool) -> int:
     """Hold a plugin to ganzoo's contracts; exit 1 where it breaks one.
 
-    DISTRIBUTION is installed; PATH is a project's folder, or a wheel: it is built and looked at without being installed.
+    DISTRIBUTION is installed; PATH is a project's folder, or a wheel, which need not be. Either way its code is run: building
+    and checking are no safer than installing.
     """
-    with _place(plugin) as (distribution, source):
+    from ganzoo.registry import stdout_to_stderr
+
+    # What a plugin prints must not end up among the results.
+    with _place(plugin) as (distribution, source), stdout_to_stderr():
         results = list(_results(distribution, source, quiet=as_json))
         title = f"{distribution} {metadata.version(distribution)}"
     if as_json:
@@ -66,7 +78,6 @@ def _place(plugin: str) -> Iterator[tuple[str, Path | None]]:
         return
     if not path.exists():
         raise UsageError(f"{plugin} is not there: give a project's folder, a wheel, or the name of an installed distribution")
-    from ganzoo.registry import stdout_to_stderr
     from ganzoo.testing.wheels import build_wheel, read_project, unpack
 
     project = path.absolute() if path.is_dir() else None
@@ -74,27 +85,28 @@ def _place(plugin: str) -> Iterator[tuple[str, Path | None]]:
         read_project(project)
     elif path.suffix != ".whl":
         raise UsageError(f"{plugin} is neither a folder nor a wheel")
-    with tempfile.TemporaryDirectory() as folder, stdout_to_stderr():
-        wheel = build_wheel(project, Path(folder)) if project is not None else path
-        sys.path.insert(0, str(unpack(wheel, Path(folder, "unpacked"))))  # before an older one that is installed
-        yield wheel.name.partition("-")[0].replace("_", "-"), project
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "unpacked")
+        name = unpack(build_wheel(project, Path(folder)) if project is not None else path, place)
+        sys.path.insert(0, str(place))  # before an older one that is installed
+        yield name, project
 
 
 def _results(distribution: str, source: Path | None, quiet: bool) -> Iterator[Result]:
     from rich.console import Console
 
-    from ganzoo.testing.suite import cases_of
+    from ganzoo.testing.suite import cases_of, expected_failures
 
-    cases = cases_of(distribution, source)
+    cases, expected = cases_of(distribution, source), expected_failures(distribution)
     console = Console(stderr=True)
     with console.status("") if console.is_terminal and not quiet else nullcontext() as status:
         for i, case in enumerate(cases, 1):
             if status is not None:
                 status.update(f"{i} of {len(cases)}  {case.name}")
-            yield _run(case)
+            yield _run(case, case.expected(expected))
 
 
-def _run(case: Any) -> Result:
+def _run(case: Any, reason: str | None) -> Result:
     from ganzoo.testing.contracts import Failure, Skip, Untried
 
     began = time.perf_counter()
@@ -103,8 +115,12 @@ def _run(case: Any) -> Result:
         case()
     except Failure as err:
         outcome, message, expected, seen = "failed", err.where, err.expected, err.seen
-    except Skip as reason:
-        outcome, message = "untried" if isinstance(reason, Untried) else "skipped", str(reason)
+        if reason is not None:
+            outcome, message = "expected", reason
+    except Skip as skip:
+        outcome, message = "untried" if isinstance(skip, Untried) else "skipped", str(skip)
+    if outcome == "passed" and reason is not None:
+        outcome, message, expected, seen = "failed", "everything", f"a failure ({reason})", "it passes: expect it no longer"
     contract: str = case.check.contract
     return Result(
         case.subject, case.check.__name__, contract, outcome, message, round(time.perf_counter() - began, 3), expected, seen
@@ -123,7 +139,11 @@ def _lines(title: str, results: list[Result]) -> Iterator[str]:
         if result.outcome == "failed":
             yield from ["", f"FAILED {result.subject}: {result.check}", f"  on        {result.message}"]
             yield from [f"  expected  {result.expected}", f"  seen      {result.seen}", f"  contract  {result.contract}"]
-    for outcome, title in (("untried", "COULD NOT BE TRIED"), ("skipped", "skipped, since they do not apply")):
+    for outcome, title in (
+        ("expected", "FAILED, AS EXPECTED"),
+        ("untried", "COULD NOT BE TRIED"),
+        ("skipped", "skipped, since they do not apply"),
+    ):
         rows = [result for result in results if result.outcome == outcome]
         if rows:
             yield from ["", title]

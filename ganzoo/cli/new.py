@@ -7,15 +7,18 @@ import re
 import subprocess
 from dataclasses import dataclass
 from datetime import date
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 
 import click
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from ganzoo import __version__
+from ganzoo.catalog import canonical, get_catalog, is_distribution
 from ganzoo.errors import RunError, UsageError
 from ganzoo.plugin import Component
-from ganzoo.registry import as_kind
+from ganzoo.registry import as_kind, installed
+from ganzoo.values import toml_text
 
 # What each kind's declaration has beside its name, target and summary.
 DECLARED: dict[str, dict[str, str]] = {
@@ -81,23 +84,35 @@ class Made:
 @click.option("--dir", "folder", metavar="D", help="Where to write the package; without it ./DISTRIBUTION.")
 @click.option("--distribution", metavar="NAME", help="Its name, as pip will know it; without it ganzoo-NAME of the first.")
 @click.option("--author", metavar="NAME", help="Without it git's user.name.")
+@click.option("--homepage", metavar="URL", help="Where to read about it: the repository, say.")
 @click.option("--licence", metavar="SPDX", default="MIT", show_default=True, help="An SPDX expression.")
-def command(what: tuple[str, ...], folder: str | None, distribution: str | None, author: str | None, licence: str) -> int:
+def command(
+    what: tuple[str, ...],
+    folder: str | None,
+    distribution: str | None,
+    author: str | None,
+    homepage: str | None,
+    licence: str,
+) -> int:
     """Write a plugin: a package that builds, passes its own tests and trains.
 
     Several KIND NAME pairs make one package with several components. Nothing that exists is written over.
     """
     made = _asked(what)
     distribution = distribution or f"ganzoo-{re.sub(r'[.+]', '-', made[0].name).removeprefix('ganzoo-')}"
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", distribution):
-        raise UsageError(f"--distribution {distribution}: write letters, digits, '-', '_' and '.', such as ganzoo-mine")
-    package = re.sub(r"[-.]+", "_", distribution).lower()
-    if not package.isidentifier() or keyword.iskeyword(package):
-        raise UsageError(f"--distribution {distribution}: its package would be '{package}', which Python cannot import")
+    package = _package(distribution)
     place = Path(folder or distribution).expanduser()
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise UsageError(f"{place} is there already, and not empty: choose another with --dir")
-    files = _files(made, distribution, package, author or _git_name(), licence)
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{place} is there already, and no folder: choose another with --dir")
+    try:
+        licence = canonicalize_license_expression(licence)
+    except InvalidLicenseExpression:
+        raise UsageError(f"--licence {licence} is no SPDX expression: MIT, Apache-2.0, BSD-3-Clause...") from None
+    if homepage is not None and not homepage.startswith(("https://", "http://")):
+        raise UsageError(f"--homepage {homepage}: write an address, https://...")
+    files = _files(made, distribution, package, author or _git_name(), homepage, licence)
+    if there := [name for name in files if (place / name).exists()]:
+        raise UsageError(f"{place} has {', '.join(there[:3])} already, which would be written over: choose another with --dir")
     try:
         for name, text in files.items():
             path = place / name
@@ -131,6 +146,8 @@ def _asked(what: tuple[str, ...]) -> list[Made]:
             Component(kind, name, "checked:only")
         except ValueError as err:
             raise UsageError(str(err)) from None
+        if rivals := get_catalog().offering(kind, name):
+            raise UsageError(f"{kind} '{name}' is what {rivals[0].distribution} offers: choose another name")
         if any((m.kind, m.name) == (kind, name) for m in made):
             raise UsageError(f"{kind} '{name}' is asked for twice")
         taken = {m.module for m in made}
@@ -143,6 +160,19 @@ def _asked(what: tuple[str, ...]) -> list[Made]:
     return made
 
 
+def _package(distribution: str) -> str:
+    """The name of its package. Raises UsageError where it is no name, or somebody else's."""
+    if not is_distribution(distribution):
+        raise UsageError(f"--distribution {distribution}: write letters, digits, '-', '_' and '.', such as ganzoo-mine")
+    package = re.sub(r"[-.]+", "_", distribution).lower()
+    if not package.isidentifier() or keyword.iskeyword(package):
+        raise UsageError(f"--distribution {distribution}: its package would be '{package}', which Python cannot import")
+    taken = any(canonical(offer.distribution) == canonical(distribution) for offer in get_catalog().offers)
+    if taken or installed(distribution) or util.find_spec(package) is not None:
+        raise UsageError(f"there is a {distribution} already, which yours would replace: choose another with --distribution")
+    return package
+
+
 def _git_name() -> str:
     try:
         done = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, timeout=10, check=False)
@@ -151,13 +181,17 @@ def _git_name() -> str:
     return done.stdout.strip() or "The author"
 
 
-def _files(made: list[Made], distribution: str, package: str, author: str, licence: str) -> dict[str, str]:
+def _files(
+    made: list[Made], distribution: str, package: str, author: str, homepage: str | None, licence: str
+) -> dict[str, str]:
     """Every file's text, by its path in the package's folder."""
     source = resources.files("ganzoo.scaffold")
     values = {
         "@DISTRIBUTION@": distribution,
         "@PACKAGE@": package,
-        "@AUTHOR@": author.replace('"', "'"),
+        "@AUTHOR@": toml_text(" ".join(author.split())),
+        "@HOLDER@": " ".join(author.split()),
+        "@URLS@": f"\n[project.urls]\nHomepage = {toml_text(homepage)}\n" if homepage else "",
         "@LICENCE@": licence,
         "@LICENCE_FILE@": 'license-files = ["LICENSE"]\n' if licence == "MIT" else "",
         "@YEAR@": str(date.today().year),
@@ -165,7 +199,7 @@ def _files(made: list[Made], distribution: str, package: str, author: str, licen
         "@NEEDS@": "".join(f', "{need}"' for need in sorted({n for m in made for n in NEEDS.get(m.kind, ())})),
         "@CORE@": ".".join(__version__.split(".")[:2]),
         "@COMPONENTS@": "\n".join(_declaration(m, package) for m in made),
-        "@WHAT@": "\n".join(f"- {m.kind} `{m.name}`: {SUMMARIES[m.kind].lower()}" for m in made),
+        "@WHAT@": "\n".join(f"- {m.kind} `{m.name}`: {SUMMARIES[m.kind]}" for m in made),
         "@TRAIN@": "\n".join(f"ganzoo train {train_words(m)} --kimg 1" for m in made if m.kind in TRAIN),
     }
 

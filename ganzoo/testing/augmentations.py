@@ -11,7 +11,15 @@ from ganzoo.interfaces import Augment, Score
 from ganzoo.options import options_of
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry, get_registry
-from ganzoo.testing.cases import NO_OPTIONS, Options, build, far_apart, make_batch, other_generators_untouched
+from ganzoo.testing.cases import (
+    NO_OPTIONS,
+    Options,
+    build,
+    far_apart,
+    make_batch,
+    on_another_device,
+    other_generators_untouched,
+)
 from ganzoo.testing.contracts import Skip, check, expect
 
 _N = 8
@@ -133,6 +141,7 @@ def check_augmentation_meta(entry: Entry, data: DataSpec, options: Options = NO_
         f"meta images {[_N, *data.shape]}",
         f"{out.device} {list(out.shape)}",
     )
+    on_another_device(lambda: build(entry, data, options).to("meta")(torch.empty(_N, *data.shape, device="meta")))
 
 
 CHECKS = (

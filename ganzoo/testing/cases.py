@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from ganzoo.games.match import condition_of
 from ganzoo.interfaces import Batch, Condition
 from ganzoo.options import fill_auto, options_of
 from ganzoo.plugin import Component, DataSpec, Resolutions
-from ganzoo.registry import Entry, get_registry
+from ganzoo.registry import Entry, get_registry, one_line
 from ganzoo.testing.contracts import expect
 
 Options = Mapping[str, Any]
@@ -141,11 +141,23 @@ def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[st
     )
 
 
+def on_another_device(act: Callable[[], object]) -> None:
+    """`act` moves what was built on the CPU to the meta device, which stands for a GPU, and calls it there.
+
+    What is no buffer, or is made without saying where, stays on the CPU and meets what was moved.
+    """
+    try:
+        act()
+    except (RuntimeError, NotImplementedError) as err:
+        expect(False, "every tensor on its input's device: buffers, and device=x.device where one is made", one_line(err))
+
+
 @contextmanager
 def other_generators_untouched() -> Iterator[None]:
     """Python's and numpy's random state is in no checkpoint: what draws from it cannot be resumed exactly."""
-    before, numpy_before = random.getstate(), np.random.get_state()[1:3]
+    before, numpy_before = random.getstate(), np.random.get_state()
     yield
-    numpy_touched = any(np.any(now != then) for now, then in zip(np.random.get_state()[1:3], numpy_before, strict=True))
+    # All of it: a second normal number comes from the first one's spare, and moves neither keys nor position.
+    numpy_touched = any(np.any(now != then) for now, then in zip(np.random.get_state(), numpy_before, strict=True))
     drawn = [name for name, touched in (("random", random.getstate() != before), ("numpy.random", numpy_touched)) if touched]
     expect(not drawn, "random numbers from torch alone, whose state a checkpoint holds", f"draws from {' and '.join(drawn)}")

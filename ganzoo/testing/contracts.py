@@ -60,11 +60,11 @@ def check(contract: str) -> Callable[[Check], Check]:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
                     function(*args, **named)
-            except Skip:
+            except (Skip, KeyboardInterrupt):
                 raise
             except Broken as err:
                 raise Failure(where, err.expected, err.seen, contract) from None
-            except Exception as err:
+            except BaseException as err:  # SystemExit too: a part that exits would end the checks without a word
                 raise Failure(where, "no exception", one_line(err), contract) from err
 
         checked.contract = contract  # type: ignore[attr-defined]

@@ -11,7 +11,15 @@ from torch import Tensor
 from ganzoo.interfaces import Features
 from ganzoo.plugin import DataSpec, Resolutions
 from ganzoo.registry import Entry
-from ganzoo.testing.cases import NO_OPTIONS, Options, build, far_apart, make_batch, other_generators_untouched
+from ganzoo.testing.cases import (
+    NO_OPTIONS,
+    Options,
+    build,
+    far_apart,
+    make_batch,
+    on_another_device,
+    other_generators_untouched,
+)
 from ganzoo.testing.contracts import check, expect
 from ganzoo.testing.networks import ROUNDING
 
@@ -132,6 +140,7 @@ def check_features_meta(entry: Entry, data: DataSpec, options: Options = NO_OPTI
         expect(not stray, "every parameter and buffer on the meta device when built there", f"{', '.join(stray[:3])} elsewhere")
         shapes = {name: out.shape for name, out in _all(network, images.to("meta")).items()}
     expect(shapes == wanted, f"shapes {wanted} on the meta device", shapes)
+    on_another_device(lambda: _all(real.to("meta"), images.to("meta")))
 
 
 def _build(entry: Entry, data: DataSpec, options: Options) -> Features:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganzoo.interfaces import Loss, Score
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
-from ganzoo.testing.cases import NO_OPTIONS, Options, build
+from ganzoo.testing.cases import NO_OPTIONS, Options, build, on_another_device
 from ganzoo.testing.contracts import Skip, check, expect
 
 _N = 8
@@ -113,6 +113,27 @@ def check_loss_mean(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS)
         )
 
 
+@check("a map of logits [N, ...] counts as its mean: a loss's size does not grow with the number of patches")
+def check_loss_map(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    loss = build(entry, data, options).double()
+    real, fake = torch.randn(_N).double(), torch.randn(_N).double()
+    maps = [t[:, None, None].expand(-1, 3, 3) for t in (real, fake)]
+    for name, flat, patches in (
+        ("d", _d(loss, real, fake), _d(loss, *maps)),
+        ("g", _g(loss, fake, real), _g(loss, maps[1], maps[0])),
+    ):
+        seen = f"{float(patches):.6g}"
+        expect(torch.allclose(flat, patches), f"{name} = {float(flat):.6g} for a map of the same logits too", seen)
+
+
+@check("what it makes is made on the logits' device")
+def check_loss_device(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    loss = build(entry, data, options).to("meta")
+    for shape in _SHAPES:
+        real, fake = torch.empty(shape, device="meta"), torch.empty(shape, device="meta")
+        on_another_device(lambda real=real, fake=fake: (_d(loss, real, fake), _g(loss, fake, real)))  # type: ignore[misc]
+
+
 @check("micro-batches equal the batch, unless `couples` says what couples its samples")
 def check_loss_couples(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     if entry.component.couples:
@@ -191,6 +212,8 @@ CHECKS = (
     check_loss_g_direction,
     check_loss_optimum,
     check_loss_mean,
+    check_loss_map,
+    check_loss_device,
     check_loss_couples,
     check_loss_asks_in_need,
     check_loss_level,

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ganzoo.games.match import Play
-from ganzoo.interfaces import Game, Match, Regularizer
+from ganzoo.interfaces import Batch, Game, Match, Regularizer
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
-from ganzoo.testing.cases import NO_OPTIONS, Options, differing, group_of
+from ganzoo.testing.cases import NO_OPTIONS, Options, differing, group_of, on_another_device
 from ganzoo.testing.contracts import Skip, check, expect
 from ganzoo.testing.games import completed, expect_micro_batches_agree, expect_same_terms, learning, step, weights, who_moved
 from ganzoo.testing.partners import make_game, make_trainer, opened, play
@@ -97,6 +97,11 @@ def check_regularizer_attaches_once(entry: Entry, data: DataSpec, options: Optio
 def check_regularizer_state_dict(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     trainer, other = make_trainer(entry, data, options), make_trainer(entry, data, options, seed=1)
     play(trainer, _ROUNDS)
+    fresh, played = _remembers(make_trainer(entry, data, options).game), _remembers(trainer.game)
+    moved = [name for name in fresh.keys() | played.keys() if fresh.get(name) != played.get(name)]
+    expect(
+        not moved, "no Python value that changes while it plays: state is a buffer", f"changes of {', '.join(sorted(moved))}"
+    )
     odd = [name for name, value in trainer.game.state_dict().items() if not isinstance(value, Tensor)]
     expect(not odd, "a state_dict of tensors only", f"{', '.join(odd)} is none")
     other.restore(trainer.capture())
@@ -136,6 +141,18 @@ def check_regularizer_meta(entry: Entry, data: DataSpec, options: Options = NO_O
             here = Play(_match(game), "D", {name: value.to(device) for name, value in batch.items()}, 0)
             logits.append([tuple(score.per_sample().shape) for score in (here.real_score, here.fake_score)])
     expect(logits[0] == logits[1], f"logits {logits[0]} on the meta device", logits[1])
+    on_another_device(lambda: _play_on_meta(make_game(entry, data, options).train(), batch))
+
+
+def _play_on_meta(game: Game, batch: Batch) -> None:
+    match, reg = _match(game.to("meta")), _regularizer(_match(game))
+    there = {name: value.to("meta") for name, value in batch.items()}
+    for player in ("D", "G"):
+        with learning(game, player):
+            play = Play(match, player, there, 0, reg.input_grad)
+            play.real_score, play.fake_score  # noqa: B018  what D is shown
+            if player in reg.players:
+                reg(play)
 
 
 def _n(entry: Entry, options: Options) -> int:
@@ -157,6 +174,16 @@ def _warm(entry: Entry, data: DataSpec, options: Options, rounds: int = _ROUNDS)
     trainer = make_trainer(entry, data, options)
     play(trainer, rounds)
     return opened(trainer)
+
+
+def _remembers(game: Game) -> dict[str, object]:
+    """The plain Python values that the regularizer and its modules hold."""
+    held: dict[str, object] = {}
+    for where, module in _regularizer(_match(game)).named_modules():
+        for name, value in vars(module).items():
+            if not name.startswith("_") and isinstance(value, (bool, int, float, str, type(None))):
+                held[f"{where}.{name}".lstrip(".")] = value
+    return held
 
 
 def _identities(game: Game) -> dict[str, int]:

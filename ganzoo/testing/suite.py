@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganzoo.catalog import canonical
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.catalog import canonical, get_catalog
+from ganzoo.errors import PluginError, UsageError, did_you_mean
 from ganzoo.options import options_of
 from ganzoo.registry import GROUP, Entry, get_registry, one_line
 from ganzoo.testing.cases import CLASSES, suitable_data
@@ -44,6 +44,10 @@ class Case:
     def name(self) -> str:
         return f"{self.subject}: {self.check.__name__}"
 
+    def expected(self, failures: Mapping[str, str]) -> str | None:
+        """The reason why it is expected to fail, if it is."""
+        return failures.get(self.name, failures.get(self.check.__name__))
+
     def __call__(self) -> None:
         """On all data that suit it; skipped where it applies to none of them."""
         reasons: list[Skip] = []
@@ -55,34 +59,59 @@ class Case:
                     trial()
                 except Skip as reason:
                     reasons.append(reason)
-        except (Skip, Failure):
+        except (Skip, Failure, KeyboardInterrupt):
             raise
-        except Exception as err:  # a target that cannot be imported
+        except BaseException as err:  # what makes the trial's files, say
             raise Failure(self.subject, "no exception", one_line(err), self.check.contract) from err  # type: ignore[attr-defined]
         if len(reasons) == tried:
-            raise next((r for r in reasons if isinstance(r, Untried)), reasons[0] if reasons else Untried("no data suit it"))
+            raise next((r for r in reasons if isinstance(r, Untried)), reasons[-1] if reasons else Untried("no data suit it"))
 
 
 def cases_of(distribution: str, source: Path | None = None) -> list[Case]:
     """The checks of an installed distribution, in order; `source` is the project it was built from, where that is known.
 
-    Raises UsageError where no plugin of that name is installed.
+    Raises UsageError where no plugin of that name is installed, or GANZOO_PLUGINS leaves it out.
     """
+    registry = get_registry()
+    get_catalog()  # a broken one is not the plugin's fault
     try:
         found = metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
-        plugins = sorted({plugin.distribution for plugin in get_registry().plugins})
+        plugins = sorted({plugin.distribution for plugin in registry.plugins})
+        close = f" Did you mean 'ganzoo-{distribution}'?" if f"ganzoo-{distribution}" in plugins else ""
         raise UsageError(
-            f"no distribution '{distribution}' is installed.{did_you_mean(distribution, plugins)} "
+            f"no distribution '{distribution}' is installed.{close or did_you_mean(distribution, plugins)} "
             f"Plugins: {', '.join(plugins)}; a project that is not installed: ganzoo check ./FOLDER"
         ) from None
     if not found.entry_points.select(group=GROUP):
         raise UsageError(f"{distribution} is no plugin: it has no entry point in the group '{GROUP}'")
+    if canonical(distribution) in map(canonical, registry.left_out):
+        raise UsageError(f"{distribution} is left out by GANZOO_PLUGINS: name it there")
     cases = [_case(check, "package", distribution, *_with_source(check, source)) for check in PACKAGE_CHECKS]
-    for entry in get_registry().entries:
-        if canonical(entry.dist) == canonical(distribution):
-            cases += _cases_of(entry)
+    for entry in registry.of(distribution):
+        cases += _cases_of(entry)
     return cases
+
+
+def expected_failures(distribution: str, further: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Reasons by the name of a check or case: `ganzoo_expected_failures` of the plugin's entry module, and `further`.
+
+    Raises UsageError for a name that no check has, and where a reason is missing.
+    """
+    expected: dict[str, str] = {}
+    for point in metadata.distribution(distribution).entry_points.select(group=GROUP):
+        try:
+            expected |= getattr(point.load(), "ganzoo_expected_failures", {})
+        except Exception:  # which check_package_loads tells of
+            continue
+    expected |= further or {}
+    known = {name for case in cases_of(distribution) for name in (case.name, case.check.__name__)}
+    for name, reason in expected.items():
+        if name not in known:
+            raise UsageError(f"expected to fail is '{name}', which no check is.{did_you_mean(name, sorted(known))}")
+        if not reason.strip():
+            raise UsageError(f"the reason is missing why '{name}' is expected to fail")
+    return expected
 
 
 def parametrize_with_checks(
@@ -96,24 +125,19 @@ def parametrize_with_checks(
 
     A name of `expected_failed_checks` is a check's ("check_generator_bf16") or one subject's
     ("generator mine: check_generator_bf16"), with the reason. One that passes after all fails the test, and so does a name
-    that no check has.
+    that no check has. `ganzoo check` knows of those that the entry module names: `ganzoo_expected_failures = {...}`.
     """
     import pytest
 
-    expected = dict(expected_failed_checks or {})
-    cases = cases_of(distribution)
-    known = {name for case in cases for name in (case.name, case.check.__name__)}
-    for name, reason in expected.items():
-        if name not in known:
-            raise UsageError(f"expected_failed_checks names '{name}', which no check is.{did_you_mean(name, sorted(known))}")
-        if not reason.strip():
-            raise UsageError(f"expected_failed_checks must give the reason for '{name}'")
+    expected = expected_failures(distribution, expected_failed_checks)
 
     def marks(case: Case) -> list[pytest.MarkDecorator]:
-        reason = expected.get(case.name, expected.get(case.check.__name__))
+        reason = case.expected(expected)
         return [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError)]
 
-    return pytest.mark.parametrize("check", [pytest.param(case, id=case.name, marks=marks(case)) for case in cases])
+    return pytest.mark.parametrize(
+        "check", [pytest.param(case, id=case.name, marks=marks(case)) for case in cases_of(distribution)]
+    )
 
 
 def _cases_of(entry: Entry) -> Iterator[Case]:
@@ -155,7 +179,10 @@ def _on_records(check: Check, entry: Entry) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _options(entry: Entry) -> Iterator[dict[str, Any]]:
     """What the component says it is tried with. Raises Untried where an option that has no default is missing."""
-    target, said = get_registry().load(entry), entry.component.trial
+    try:
+        target, said = get_registry().load(entry), entry.component.trial
+    except PluginError as err:  # once is enough: check_component_target tells of it
+        raise Untried("its target could not be loaded") from err
     known = options_of(target)
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(said, str):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from importlib import metadata, util
@@ -16,21 +18,7 @@ from urllib.parse import unquote, urlparse
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.testing.contracts import Untried
 
-_LEFT_OUT = shutil.ignore_patterns(
-    ".git",
-    ".venv",
-    ".tox",
-    ".nox",
-    "*_cache",
-    "__pycache__",
-    "*.pyc",
-    "dist",
-    "build",
-    "*.egg-info",
-    "runs",
-    "node_modules",
-    "venv",
-)
+_AT_THE_ROOT = {".venv", "venv", ".tox", ".nox", "dist", "build", "runs", "node_modules"}  # large, and made of the rest
 
 
 def read_project(folder: Path) -> dict[str, Any]:
@@ -41,21 +29,34 @@ def read_project(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder} is no project: its pyproject.toml cannot be read ({err})") from None
 
 
+def backend_of(project: Path) -> str:
+    """The package that builds the project's wheel. Raises UsageError."""
+    build = read_project(project).get("build-system", {})
+    backend = build.get("build-backend", "setuptools.build_meta") if isinstance(build, dict) else None
+    if not isinstance(backend, str):
+        raise UsageError(f"{project}/pyproject.toml: [build-system] must be a table, and build-backend a name in it")
+    return backend.partition(".")[0]
+
+
 def build_wheel(project: Path, place: Path) -> Path:
     """Build the project's wheel into `place`, from a copy: builders leave files behind. GanzooError where that fails."""
-    backend = read_project(project).get("build-system", {}).get("build-backend", "setuptools.build_meta")
-    here = util.find_spec(backend.partition(".")[0]) is not None  # else pip installs it for the while
-    copy = Path(shutil.copytree(project, place / "source", ignore=_LEFT_OUT))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    here = util.find_spec(backend_of(project)) is not None  # else pip installs it for the while
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return _AT_THE_ROOT & set(names) if Path(folder) == project else {"__pycache__"} & set(names)
+
+    copy = Path(shutil.copytree(project, place / "source", ignore=left_out, symlinks=True))
+    command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps"]
     command += ["--no-build-isolation"] if here else []
     done = subprocess.run(
         [*command, "--wheel-dir", str(place), str(copy)], capture_output=True, text=True, timeout=600, check=False
     )
     wheels = list(place.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        why = next((line for line in reversed(said) if "rror" in line), said[-1] if said else "pip said nothing")
-        raise GanzooError(f"{project} could not be built: {why} ('{' '.join(command[:4])} {project}' shows all)")
+        said = [line.strip(" |>\u2570\u2500") for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+        causes = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        why = (causes or said or ["pip said nothing"])[-1]
+        raise GanzooError(f"{project} could not be built: {why} ('{' '.join(command)} {project}' shows all)")
     return wheels[0]
 
 
@@ -65,11 +66,20 @@ def names_in(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def unpack(wheel: Path, place: Path) -> Path:
-    """As an installer would, for packages of Python alone: on sys.path, `place` makes it an installed distribution."""
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(place)
-    return place
+def unpack(wheel: Path, place: Path) -> str:
+    """As an installer would, for packages of Python alone: on sys.path, `place` makes it an installed distribution.
+
+    Returns its name. Raises UsageError where the file is no wheel.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(place)
+    except (OSError, zipfile.BadZipFile) as err:
+        raise UsageError(f"{wheel} is no wheel: {err}") from None
+    names = [about.name for about in metadata.distributions(path=[str(place)])]
+    if len(names) != 1 or not names[0]:
+        raise UsageError(f"{wheel} is no wheel: it has no metadata of one distribution")
+    return names[0]
 
 
 def source_of(distribution: str) -> Path | None:
@@ -84,17 +94,10 @@ def source_of(distribution: str) -> Path | None:
     return Path(unquote(urlparse(told["url"]).path))
 
 
-def packed_files(distribution: str, source: Path | None) -> set[str] | None:
-    """The names of the files that its wheel holds; None where the wheel's content is what is installed.
-
-    Raises Untried where a wheel must be built for that, and what builds it is not installed.
-    """
-    if source is None and (source := source_of(distribution)) is None:
-        return None
-    import tempfile
-
-    backend = read_project(source).get("build-system", {}).get("build-backend", "setuptools.build_meta")
-    if util.find_spec(backend.partition(".")[0]) is None:
-        raise Untried(f"{backend.partition('.')[0]}, which builds the wheel, is not installed")
+def packed_files(project: Path) -> set[str]:
+    """The names of the files that the project's wheel holds. Raises Untried where what builds it is not installed."""
+    backend = backend_of(project)
+    if util.find_spec(backend) is None:
+        raise Untried(f"{backend}, which builds the wheel, is not installed")
     with tempfile.TemporaryDirectory() as place:
-        return names_in(build_wheel(source, Path(place)))
+        return names_in(build_wheel(project, Path(place)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,36 @@ def test_strict_counts_what_could_not_be_tried(cli: Cli, site: Site) -> None:
     cli("check", "asks", "--strict", code=1)
 
 
+def test_what_is_expected_to_fail(cli: Cli, site: Site) -> None:
+    body = declaring(("loss", "sums"), target="known_target:Sums")
+    body += "ganzoo_expected_failures = {'check_loss_mean': 'it sums', 'check_loss_pure': 'who knows'}\n"
+    site.add("knows", body, files={"known_target.py": FAULTY})
+    out, _ = cli("check", "knows", code=1)
+    assert "FAILED, AS EXPECTED\n  loss sums: check_loss_mean: it sums" in out
+    failed = out[out.index("FAILED loss sums: check_loss_pure") :]
+    assert "it passes: expect it no longer" in failed
+
+
+def test_what_a_plugin_prints_is_not_among_the_results(cli: Cli, site: Site) -> None:
+    chatty = "(Loss):\n    def __init__(self, data):\n        super().__init__(data)\n        print('hello')\n"
+    files = {"chatty_target.py": FAULTY.replace("(Loss):", chatty)}
+    site.add("chatty", declaring(("loss", "sums"), target="chatty_target:Sums"), files=files)
+    out, err = cli("check", "chatty", "--json", code=1)
+    assert json.loads(out)
+    assert "hello" in err
+
+
+def test_a_plugin_that_is_left_out(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-emoji")
+    cli.fails("check", "ganzoo-dcgan", code=2, says=("ganzoo-dcgan is left out by GANZOO_PLUGINS",))
+
+
+def test_a_broken_catalogue_is_not_the_plugin_s_fault(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("broken.toml").write_text("format = ")
+    monkeypatch.setenv("GANZOO_CATALOG", "broken.toml")
+    cli.fails("check", "ganzoo-dcgan", code=2, says=("the catalogue broken.toml is broken",))
+
+
 def test_a_wheel(cli: Cli, tmp_path: Path) -> None:
     from ganzoo.testing.wheels import build_wheel
 
@@ -84,11 +115,20 @@ def test_a_wheel(cli: Cli, tmp_path: Path) -> None:
         ("./nowhere", "./nowhere is not there"),
         ("./file", "neither a folder nor a wheel"),
         ("./empty", "is no project: its pyproject.toml cannot be read"),
+        ("./odd", "build-backend a name in it"),
+        ("./torn.whl", "torn.whl is no wheel"),
+        ("./bare.whl", "it has no metadata of one distribution"),
+        ("dcgan", "Did you mean 'ganzoo-dcgan'?"),
     ],
 )
 def test_what_it_refuses(cli: Cli, plugin: str, says: str) -> None:
     Path("empty").mkdir()
+    Path("odd").mkdir()
+    Path("odd/pyproject.toml").write_text("[build-system]\nbuild-backend = 7\n")
     Path("file").touch()
+    Path("torn.whl").write_bytes(b"no zip")
+    with zipfile.ZipFile("bare.whl", "w") as archive:
+        archive.writestr("a.py", "")
     cli.fails("check", plugin, code=2, says=(says,))
 
 

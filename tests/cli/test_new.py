@@ -29,7 +29,7 @@ def test_what_it_writes(cli: Cli) -> None:
     assert "ganzoo train --gen deep-6 --disc dcgan --kimg 1" in out
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     assert (project["name"], project["license"], project["keywords"]) == ("ganzoo-deep-6", "MIT", ["ganzoo-plugin"])
-    assert project["authors"] == [{"name": "An 'A' Thor"}]
+    assert project["authors"] == [{"name": 'An "A" Thor'}]
     assert project["entry-points"]["ganzoo"] == {"main": "ganzoo_deep_6"}
     assert any(need.startswith("ganzoo-core>=") for need in project["dependencies"])
     source = root / "src" / "ganzoo_deep_6"
@@ -41,7 +41,7 @@ def test_what_it_writes(cli: Cli) -> None:
         "loss.py",
     }
     assert "class Deep7Generator(" in (source / "generator_deep_7.py").read_text()
-    assert "An 'A' Thor" in (root / "LICENSE").read_text()
+    assert 'An "A" Thor' in (root / "LICENSE").read_text()
     assert {path.name for path in (root / ".github/workflows").iterdir()} == {"test.yml", "publish.yml"}
     for path in root.rglob("*"):
         text = path.read_text() if path.is_file() else ""
@@ -54,10 +54,12 @@ def test_what_it_writes(cli: Cli) -> None:
 
 
 def test_another_licence_and_place(cli: Cli) -> None:
-    cli("new", "recipe", "mine", "--dir", "here/there", "--distribution", "My.Recipes", "--licence", "Apache-2.0")
+    given = ["--distribution", "My.Recipes", "--licence", "apache-2.0", "--homepage", "https://example.org/mine"]
+    cli("new", "recipe", "mine", "--dir", "here/there", *given)
     root = Path("here/there")
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     assert (project["name"], project["license"]) == ("My.Recipes", "Apache-2.0")
+    assert project["urls"] == {"Homepage": "https://example.org/mine"}
     assert "license-files" not in project
     assert not (root / "LICENSE").exists()
     assert (root / "src/my_recipes/recipes/mine.toml").is_file()
@@ -77,18 +79,26 @@ def test_another_licence_and_place(cli: Cli) -> None:
         (["loss", "b", "loss", "a-b", "loss", "a.b"], "would share a file"),
         (["loss", "a", "--distribution", "-x y"], "--distribution"),
         (["loss", "a", "--distribution", "3d"], "its package would be '3d'"),
-        (["loss", "a", "--dir", "full"], "full is there already, and not empty"),
-        (["loss", "a", "--dir", "file"], "file is there already"),
+        (["loss", "a", "--dir", "full"], "full has README.md already, which would be written over"),
+        (["loss", "a", "--dir", "file"], "file is there already, and no folder"),
+        (["generator", "dcgan"], "generator 'dcgan' is what ganzoo-dcgan offers"),
+        (["loss", "a", "--distribution", "Ganzoo_DCGAN"], "there is a Ganzoo_DCGAN already"),
+        (["loss", "a", "--distribution", "torch"], "there is a torch already"),
+        (["loss", "a", "--distribution", "json"], "there is a json already"),
+        (["loss", "a", "--licence", "no such"], "no SPDX expression"),
+        (["loss", "a", "--homepage", "example.org"], "write an address"),
     ],
 )
 def test_what_it_refuses(cli: Cli, words: list[str], says: str) -> None:
     Path("full").mkdir()
-    Path("full/thing").touch()
+    Path("full/README.md").touch()
     Path("file").touch()
     cli.refused("new", *words, says=(says,))
 
 
-def test_an_empty_folder_will_do(cli: Cli) -> None:
-    Path("empty").mkdir()
-    cli("new", "loss", "a", "--dir", "empty")
-    cli.refused("new", "loss", "a", "--dir", "empty", says=("not empty",))
+def test_a_folder_that_has_none_of_its_files_will_do(cli: Cli) -> None:
+    Path("clone/.git").mkdir(parents=True)
+    cli("new", "loss", "a", "--dir", "clone", "--author", "One\nTwo \\ three")
+    project = tomllib.loads(Path("clone/pyproject.toml").read_text())["project"]
+    assert project["authors"] == [{"name": "One Two \\ three"}]
+    cli.refused("new", "loss", "a", "--dir", "clone", says=("would be written over",))

@@ -154,8 +154,9 @@ def test_what_did_not_record_its_files_goes_by_versions(cli: Cli, own: Own) -> N
     Path("model/config.json").write_text(json.dumps(config))
     own.edit()
     for command in (["export", "run"], *looks("run"), *looks("model")):
-        assert cli(*command, "--strict")[1] == ""
-    assert "was trained with" not in cli("resume", "run", "--kimg", "0.024", "--strict")[0]
+        assert cli(*command)[1] == ""
+        cli.fails(*command, "--strict", code=1, says=("files of ganzoo-own 1.0 that were not recorded",))
+    assert "was trained with" not in cli("resume", "run", "--kimg", "0.024")[0]
     assert "[files]" not in Path("run/run.toml").read_text()
     own.upgrade()
     cli.refused("resume", "run", "--strict", code=1, says=("ganzoo-own 1.0 (here is 1.1)",))

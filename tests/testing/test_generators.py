@@ -188,7 +188,7 @@ FAULTS = [
     Fault(generators.check_generator_channels_last, ViewsStrides, "the same output in channels_last"),
     Fault(generators.check_generator_labels, DeafToLabels, "4 of 4 samples the same", LABELLED, USED),
     Fault(generators.check_generator_meta, OnTheCPU, "grid elsewhere"),
-    Fault(generators.check_generator_meta, CountsOnTheCPU, "tensors on its input's device"),
+    Fault(generators.check_generator_meta, CountsOnTheCPU, "every tensor on its input's device"),
     Fault(generators.check_generator_style, FlatStyles, r"of shape \[N, L, W\]; seen: \[4, 12\]", declared=STYLE),
     Fault(generators.check_generator_style, MeanIsNoBuffer, "mean_w in the state_dict", declared=STYLE),
 ]

@@ -90,6 +90,16 @@ class Sums(Sound):
         return super().d(real, fake).sum()
 
 
+class SumsPatches(Sound):
+    def d(self, real: Score, fake: Score) -> Tensor:
+        return super().d(real, fake).flatten(1).sum(1) if real.logits.dim() > 1 else super().d(real, fake)
+
+
+class SmoothsOnTheCPU(Sound):
+    def g(self, fake: Score, real: Real) -> Tensor:
+        return super().g(fake, real) * torch.ones(fake.logits.shape)
+
+
 class AgainstTheMean(Sound):
     """Relativistic-average, which couples the batch."""
 
@@ -118,6 +128,8 @@ FAULTS = [
     Fault(losses.check_loss_g_direction, GivesUp, r"dL_G/d\(fake\) < 0"),
     Fault(losses.check_loss_optimum, NeverContent, "to rise through 0 between levels of -3 and 3"),
     Fault(losses.check_loss_mean, Sums, "for the batch twice over too"),
+    Fault(losses.check_loss_map, SumsPatches, "for a map of the same logits too"),
+    Fault(losses.check_loss_device, SmoothsOnTheCPU, "every tensor on its input's device"),
     Fault(losses.check_loss_couples, AgainstTheMean, "the mean of d over two halves"),
     Fault(losses.check_loss_asks_in_need, AsksInVain, "g does not depend on it"),
     Fault(losses.check_loss_level, OnlyDifferences, "it does not change, and is declared", declared=LEVEL),

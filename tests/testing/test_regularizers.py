@@ -86,6 +86,26 @@ class Forgets(Sound):
         return (scores - self.anchor).square()
 
 
+class ForgetsATensor(Sound):
+    """The running mean as a tensor that is no buffer."""
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__(data)
+        self.anchor = torch.zeros(())
+
+    def forward(self, play: Play) -> Tensor:
+        scores = play.real_score.per_sample()
+        self.anchor = self.anchor + 0.1 * (scores.detach().mean() - self.anchor)
+        return (scores - self.anchor).square()
+
+
+class WeighsOnTheCPU(Sound):
+    """Weights of a batch, made without saying where."""
+
+    def forward(self, play: Play) -> Tensor:
+        return super().forward(play) * torch.ones(len(play.real))
+
+
 class GrowsItsPool(Sound):
     """A buffer that has not its final shape from construction on."""
 
@@ -136,7 +156,9 @@ FAULTS = [
     Fault(regularizers.check_regularizer_penalty, Map, r"a scalar or \[N\]; seen: \[4, 8\]"),
     Fault(regularizers.check_regularizer_penalty, RootAtZero, "a finite penalty; seen"),
     Fault(regularizers.check_regularizer_attaches_once, AttachesLate, "others under D.head"),
-    Fault(regularizers.check_regularizer_state_dict, Forgets, "the same terms in phase D/main"),
+    Fault(regularizers.check_regularizer_state_dict, Forgets, "no Python value that changes .* seen: changes of anchor"),
+    Fault(regularizers.check_regularizer_state_dict, ForgetsATensor, "the same terms in phase D/main"),
+    Fault(regularizers.check_regularizer_meta, WeighsOnTheCPU, "every tensor on its input's device"),
     Fault(regularizers.check_regularizer_state_dict, GrowsItsPool, "another game than run.toml describes"),
     Fault(regularizers.check_regularizer_deepcopy, KeepsTheGraph, "Only Tensors created explicitly"),
     Fault(regularizers.check_regularizer_deepcopy, SharesItsMean, "the same terms in phase D/main"),

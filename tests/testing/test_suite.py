@@ -11,6 +11,7 @@ from ganzoo.registry import get_registry
 from ganzoo.testing import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, TRAINING_CHECKS, Failure, Skip, Untried, cases_of
 from ganzoo.testing import parametrize_with_checks as with_checks
 from ganzoo.testing.checks import PLAYING
+from ganzoo.testing.suite import expected_failures
 
 from ..conftest import Site, declaring
 
@@ -42,6 +43,8 @@ def named(distribution: str, name: str):  # type: ignore[no-untyped-def]
 def test_what_cannot_be_loaded_fails_and_what_cannot_be_tried_says_so(site: Site) -> None:
     site.add("odd", declaring(("loss", "gone"), ("dataset", "asks"), target="asks_much:Asks"))
     with pytest.raises(Failure, match="No module named 'asks_much'"):
+        named("odd", "loss gone: check_component_target")()
+    with pytest.raises(Untried, match="its target could not be loaded"):
         named("odd", "loss gone: check_loss_pure")()
     (site.root / "asks_much.py").write_text(
         "from ganzoo.interfaces import Dataset\nclass Asks(Dataset):\n    def __init__(self, *, path: str): ...\n"
@@ -68,10 +71,26 @@ def test_unknown_distributions_and_no_plugins_are_refused() -> None:
 
 
 def test_expected_failures_are_named_and_explained() -> None:
-    with pytest.raises(UsageError, match="names 'check_loss_puer', which no check is. Did you mean 'check_loss_pure'"):
+    with pytest.raises(UsageError, match="to fail is 'check_loss_puer', which no check is. Did you mean 'check_loss_pure'"):
         with_checks("ganzoo-objectives", expected_failed_checks={"check_loss_puer": "because"})
-    with pytest.raises(UsageError, match="the reason for 'check_loss_pure'"):
+    with pytest.raises(UsageError, match="the reason is missing why 'check_loss_pure'"):
         with_checks("ganzoo-objectives", expected_failed_checks={"check_loss_pure": " "})
+
+
+def test_a_plugin_names_its_expected_failures_itself(site: Site) -> None:
+    body = declaring(("loss", "gone"), target="nowhere:Gone") + "ganzoo_expected_failures = {'check_loss_pure': 'a reason'}\n"
+    site.add("owns", body)
+    assert expected_failures("owns", {"loss gone: check_loss_mean": "another"}) == {
+        "check_loss_pure": "a reason",
+        "loss gone: check_loss_mean": "another",
+    }
+
+
+def test_a_part_that_exits_fails(site: Site) -> None:
+    exits = "from ganzoo.interfaces import Loss\nclass Exits(Loss):\n    def __init__(self, data): raise SystemExit(0)\n"
+    site.add("exits", declaring(("loss", "exits"), target="exits_target:Exits"), files={"exits_target.py": exits})
+    with pytest.raises(Failure, match="SystemExit: 0"):
+        named("exits", "loss exits: check_loss_pure")()
 
 
 def test_through_pytest(site: Site, pytester: pytest.Pytester) -> None:
