@@ -225,6 +225,8 @@ PAIRS = [
     ("stylegan", "resnet", "images"),
     ("stylegan", "acgan", "classes"),
     ("dcgan", "patch", "images"),
+    ("unet", "patch", "emoji-pairs"),
+    ("resnet-translator", "mlp", "emoji-pairs"),
 ]
 MOST = 4
 
@@ -249,10 +251,19 @@ def fitting_pairs(part: Entry, data: Mapping[str, Spec]) -> list[tuple[Entry, En
         gen, disc = REGISTRY.find("generator", gen_name), REGISTRY.find("discriminator", disc_name)
         spec = data[side_for(name, gen, disc)]
         provided = gen.component.provides | disc.component.provides | _of_the_usual_loss()
+        game = game_for(part).component
+        if game.needs <= provided:
+            provided |= game.provides
         lacking = part.component.needs - provided if part.kind != "loss" else frozenset()
         if declares(part, spec_of(spec)) and not lacking:
             found.append((gen, disc, spec))
     return found
+
+
+def game_for(part: Entry) -> Entry:
+    """One that provides what the part needs of a game; else that of one against one."""
+    games = REGISTRY.select("game")
+    return next((g for g in games if part.component.needs & g.component.provides), REGISTRY.find("game", "adversarial"))
 
 
 def _of_the_usual_loss() -> frozenset[str]:
@@ -264,7 +275,8 @@ def train_part(part: Entry, key: str, options: dict[str, Any], data: Mapping[str
     assert len(pairs) >= 2, f"{part} fits {len(pairs)} of the pairs here"
     assert BATCH % group_of(part, options) == 0
     for gen, disc, spec in pairs[:MOST]:
-        trainer = train(plan_of(gen, disc, spec, {key: Spec(part.name, options)}))
+        game = Spec(game_for(part).name, {})
+        trainer = train(plan_of(gen, disc, spec, {key: Spec(part.name, options), "game": game}))
         assert len(trainer.moved) >= 2 * ROUNDS
 
 
@@ -301,7 +313,8 @@ def test_misfits_are_refused_with_both_named(one: Entry, other: Entry, data: dic
     for key, entries in (("gen", GENERATORS), ("disc", DISCRIMINATORS)):
         able = [e for e in entries if all(go_together([e, asked_for], REGISTRY) for asked_for in (one, other))]
         asked.setdefault(key, next((e for e in able if e.name == "mlp"), (able or entries)[0]))
-    for name in ("classes-32", "images-32"):
+    translates = "translate" in asked["gen"].component.provides
+    for name in ("emoji-pairs",) if translates else ("classes-32", "images-32"):
         layer = Layer("the test", regs_replace=True)
         layer.parts["data"] = data[name]
         for key in ("gen", "disc", "loss", "aug"):

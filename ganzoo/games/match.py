@@ -201,9 +201,9 @@ class Match(nn.Module):
         """The match of the other direction, in a game that provides 'reverse'."""
         return self._reverse[0]
 
-    @reverse.setter
-    def reverse(self, match: Match) -> None:
-        self._reverse = (match,)
+    def pair_with(self, match: Match) -> None:
+        """Make the two each other's `reverse`."""
+        self._reverse, match._reverse = (match,), (self,)
 
     def phases(self, player: str, start: int = 0) -> list[Phase]:
         """The player's main phase and one for each lazy interval among its regularizers."""

@@ -37,7 +37,7 @@ def suitable_data(component: Component) -> list[DataSpec]:
 
     The most telling come first.
     """
-    source = "translate" in component.provides | component.needs
+    source = not {"translate", "reverse"}.isdisjoint(component.provides | component.needs)
     plain = [spec for spec in _plain_data(component) if not component.modality or spec.modality in component.modality]
     if source:
         plain = [spec.replace(source=spec) for spec in plain if spec.modality == "image"]

@@ -57,6 +57,23 @@ def ganzoo_components() -> Iterator[Component]:
         recommends={"disc": "stargan"},
         aliases=("StarGAN",),
     )
+    for name, target, summary, paper in (
+        ("srresnet", "SRResNet", "SRGAN's generator: residual blocks at the small size, pixel shuffle", "arXiv:1609.04802"),
+        ("rrdb", "RRDBGenerator", "ESRGAN's generator: residual-in-residual dense blocks without norms", "arXiv:1809.00219"),
+    ):
+        yield Component(
+            "generator",
+            name,
+            f"ganzoo_translation.superres:{target}",
+            summary=summary,
+            paper=paper,
+            provides=frozenset({"translate"}),
+            modality=frozenset({"image"}),
+            couples="batch norm, where norm says so" if name == "srresnet" else "",
+            recommends={"disc": "patch", "loss": "non-saturating"},
+            trial={"blocks": 2},
+            aliases=("super-resolution", "SRGAN" if name == "srresnet" else "ESRGAN"),
+        )
     yield Component(
         "discriminator",
         "stargan",
@@ -91,7 +108,7 @@ def ganzoo_components() -> Iterator[Component]:
             f"ganzoo_translation.cycle:{target}",
             summary=summary,
             paper=paper,
-            needs=frozenset({"reverse"} if name == "cycle-consistency" else {"translate"}),
+            needs=frozenset({"reverse"}),
             modality=frozenset({"image"}),
         )
     yield Component(

@@ -28,7 +28,7 @@ class Cycle(Game):
         matches = {}
         for name, spec in ((THERE, there), (BACK, back)):
             matches[name] = parts.match(parts.generator(spec), spec.replace(source=None))
-        matches[THERE].reverse, matches[BACK].reverse = matches[BACK], matches[THERE]
+        matches[THERE].pair_with(matches[BACK])
         self.players["G"] = nn.ModuleDict({name: match.gen for name, match in matches.items()})
         self.players["D"] = nn.ModuleDict({name: match.disc for name, match in matches.items()})
         self.matches.extend(matches.values())
@@ -68,7 +68,7 @@ class CycleConsistency(Regularizer):
         self.weight = weight
 
     def forward(self, play: Play) -> Tensor:
-        returned = play.match.reverse.gen(play.fake, {})
+        returned = play.match.reverse.gen(play.fake, play.condition)
         return self.weight * (returned.float() - play.x).abs().flatten(1).mean(1)  # [N]
 
 
@@ -88,14 +88,14 @@ class Identity(Regularizer):
     def forward(self, play: Play) -> Tensor:
         if play.real.shape[1:] != play.x.shape[1:]:
             raise ValueError(f"identity needs images of one shape: {list(play.real.shape[1:])}, {list(play.x.shape[1:])}")
-        return self.weight * (play.gen(play.real, {}).float() - play.real).abs().flatten(1).mean(1)  # [N]
+        return self.weight * (play.gen(play.real, play.condition).float() - play.real).abs().flatten(1).mean(1)  # [N]
 
 
 class ImagePool(Regularizer):
     """D sees fakes of some time ago beside new ones (Shrivastava et al. 2017, arXiv:1612.07828, section 2.3).
 
-    Until the pool is full an image is stored and shown; then for each image, with probability 1/2, a stored one is shown and the
-    new one takes its place. G's phase sees its own fakes.
+    Until the pool is full an image is stored and shown; then for each image, with probability 1/2, a stored one is shown and
+    the new one takes its place. G's phase sees its own fakes.
 
     Options:
         size: images kept

@@ -155,6 +155,8 @@ class RRDBGenerator(nn.Module):
                 nn.init.zeros_(module.bias)
                 with torch.no_grad():
                     module.weight.mul_(0.1)
+        assert self.last.bias is not None
+        nn.init.constant_(self.last.bias, 0.5)  # grey
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         x = self.first((x + 1) / 2)
