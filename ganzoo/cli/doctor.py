@@ -104,7 +104,10 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"ganzoo {report['ganzoo']}, Python {report['python']} ({report['executable']}), torch {report['torch'] or 'missing'}",
         report["platform"],
         *(f"device  {device}" for device in report["devices"]),
-        *(f"plugin  {p['plugin']} {p['version']}: {p['components']} components" for p in report["plugins"]),
+        *(
+            f"plugin  {p['plugin']} {p['version']}: {p['components']} components" + ", observes runs" * p["observes_runs"]
+            for p in report["plugins"]
+        ),
         *(f"plugin  {name}: left out by GANZOO_PLUGINS" for name in report["left_out"]),
     ]
     for problem in report["problems"]:
