@@ -92,7 +92,7 @@ def test_sizes_of_what_is_drawn():
         ({"transforms": "gc"}, {"flip", "turn", "shift"}),
         ({"transforms": "b"}, set(TRANSFORMS) - {"flip", "turn", "shift"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_what_is_switched_off_is_never_drawn(options, off):
     d, _ = drawn(0.8, 1000, **options)
