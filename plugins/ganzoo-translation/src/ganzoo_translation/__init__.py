@@ -87,6 +87,22 @@ def ganzoo_components() -> Iterator[Component]:
         recommends={"gen": "stargan", "reg": ["auxiliary-classifier"]},
         aliases=("StarGAN",),
     )
+    for name, target, summary, trial in (
+        ("paired", "Paired", "Aligned pairs in two folders, by file name", "two_folders"),
+        ("side-by-side", "SideBySide", "Aligned pairs in one folder, both images in each file", "one_folder"),
+        ("unpaired", "Unpaired", "Images of two kinds in two folders", "two_folders"),
+        ("domains", "Domains", "Images of several kinds, a folder a domain", "folders"),
+        ("downscaled", "Downscaled", "Any images and their reduced copies: bicubic, blur, noise, JPEG", ""),
+        ("derived", "Derived", "Any images, and their luma or outlines to start from", ""),
+    ):
+        yield Component(
+            "dataset",
+            name,
+            f"ganzoo_translation.data_sets:{target}",
+            summary=summary,
+            modality=frozenset({"image"}),
+            trial=f"ganzoo_translation.samples:{trial}" if trial else {},
+        )
     yield Component(
         "game",
         "cycle",

@@ -1,0 +1,341 @@
+"""Images with what they are to be made from: pairs, two kinds without pairs, domains, and sources computed from the images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from ganzoo.data.decoding import read_header
+from ganzoo.data.files import Folder
+from ganzoo.errors import UsageError
+from ganzoo.interfaces import Dataset, DataSpec
+from ganzoo.plugin import Part
+
+Array = np.ndarray[Any, Any]
+Fit = Literal["cover", "contain", "stretch"]
+Split = Literal["train", "held-out", "all"]
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def chosen(names: Sequence[str], split: Split, held_out: float) -> list[int]:
+    """The records of a split: a name is held out or not whatever the other names are."""
+    if not 0 <= held_out < 1:
+        raise UsageError(f"held_out={held_out} must be a share from 0 to below 1")
+    kept_back = [int(digest(name)[:12], 16) / 16**12 < held_out for name in names]
+    found = [i for i, back in enumerate(kept_back) if split == "all" or back == (split == "held-out")]
+    if not found:
+        raise UsageError(f"split={split}: none of {len(names)} images is in it; choose another held_out than {held_out}")
+    return found
+
+
+class _Two(Dataset):
+    """Two data sets side by side: record i is "real" of one and "source" of the other, at the indices in `pairs`."""
+
+    def __init__(self, source: Dataset, target: Dataset, pairs: list[tuple[int, int]], where: str) -> None:
+        if source.spec.resolution != target.spec.resolution:
+            sizes = " and ".join("x".join(map(str, part.spec.resolution)) for part in (source, target))
+            raise UsageError(f"{where}: the two sides are of {sizes} pixels; --res makes them one size")
+        self._parts, self._pairs = (source, target), pairs
+        self.spec = target.spec.replace(classes=(), source=source.spec.replace(classes=()))
+        self.names = [target.names[of_target] for _, of_target in pairs]
+        self.notices = list(dict.fromkeys([*source.notices, *target.notices]))
+
+    def fingerprint(self) -> str:
+        return digest("two", 1, [part.fingerprint() for part in self._parts], self._pairs)
+
+    def decode(self, index: int) -> dict[str, Array]:
+        (source, target), (of_source, of_target) = self._parts, self._pairs[index]
+        return {"real": target.decode(of_target)["real"], "source": source.decode(of_source)["real"]}
+
+
+class Paired(_Two):
+    """Aligned pairs: two folders in which a pair has one name, whatever its ending.
+
+    Raises UsageError where a name has no partner, and where the two of a pair differ in size.
+
+    Options:
+        source: the folder to translate from
+        target: the folder to translate to
+        res: height and width of both; none: the images' own
+        fit: how another aspect is made to fit: cover (cut), contain (white borders), stretch
+        split: train, held-out or all of the pairs
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        target: str,
+        res: tuple[int, int] | None = None,
+        fit: Fit = "cover",
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        sides = [Folder(path=path, res=res, fit=fit, labels=False) for path in (source, target)]
+        stems = [{str(PurePosixPath(name).with_suffix("")): i for i, name in enumerate(side.names)} for side in sides]
+        for here, there, path, other in ((0, 1, source, target), (1, 0, target, source)):
+            if lone := sorted(stems[here].keys() - stems[there].keys()):
+                shown = ", ".join(lone[:3]) + (f" and {len(lone) - 3} more" if len(lone) > 3 else "")
+                raise UsageError(f"{path}: no partner in {other} for {shown}; a pair has one name in both folders")
+        names = sorted(stems[0])
+        kept = [names[i] for i in chosen(names, split, held_out)]
+        pairs = [(stems[0][name], stems[1][name]) for name in kept]
+        for of_source, of_target in pairs[:1000]:
+            one, other = _size(Path(source, sides[0].names[of_source])), _size(Path(target, sides[1].names[of_target]))
+            if one and other and one != other:
+                sizes = " and ".join("x".join(map(str, size)) for size in (one, other))
+                raise UsageError(f"{sides[1].names[of_target]}: its pair is of {sizes} pixels (HxW), so it is not aligned")
+        super().__init__(sides[0], sides[1], pairs, "paired")
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """(height, width) by the header; None of what cannot be read, which the decoding tells of."""
+    try:
+        with path.expanduser().open("rb") as stream:
+            return read_header(stream).size
+    except Exception:
+        return None
+
+
+class SideBySide(Dataset):
+    """Aligned pairs in one folder, two images beside each other in each file, as pix2pix's data sets come.
+
+    Options:
+        path: the folder
+        source: the half to translate from
+        res: height and width of one half; none: half of the images' own
+        split: train, held-out or all of the pairs
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        source: Literal["left", "right"] = "left",
+        res: tuple[int, int] | None = None,
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        whole = Folder(path=path, res=None if res is None else (res[0], 2 * res[1]), fit="stretch", labels=False)
+        height, width = whole.spec.resolution
+        if width % 2 or width < height:
+            raise UsageError(f"{path}: images of {height}x{width} are no two halves side by side; --res HxW is one half's size")
+        self._whole, self._first = whole, source == "left"
+        self._kept = chosen(whole.names, split, held_out)
+        half = whole.spec.replace(shape=(whole.spec.channels, height, width // 2))
+        self.spec = half.replace(source=half)
+        self.names = [whole.names[i] for i in self._kept]
+        self.notices = whole.notices
+
+    def fingerprint(self) -> str:
+        return digest("side-by-side", 1, self._whole.fingerprint(), self._first, self._kept)
+
+    def decode(self, index: int) -> dict[str, Array]:
+        pixels = self._whole.decode(self._kept[index])["real"]
+        left, right = np.split(pixels, 2, axis=2)
+        source, target = (left, right) if self._first else (right, left)
+        return {"real": np.ascontiguousarray(target), "source": np.ascontiguousarray(source)}
+
+
+class Unpaired(_Two):
+    """Images of two kinds, in two folders: every image of the larger folder once an epoch, of the other as often as it takes.
+
+    Options:
+        source: the folder to translate from
+        target: the folder to translate to
+        res: height and width of both; none: the images' own
+        fit: how another aspect is made to fit: cover (cut), contain (white borders), stretch
+        split: train, held-out or all of either folder
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        target: str,
+        res: tuple[int, int] | None = None,
+        fit: Fit = "cover",
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        sides = [Folder(path=path, res=res, fit=fit, labels=False) for path in (source, target)]
+        kept = [chosen(side.names, split, held_out) for side in sides]
+        n = max(map(len, kept))
+        pairs = [(kept[0][i % len(kept[0])], kept[1][i % len(kept[1])]) for i in range(n)]
+        super().__init__(sides[0], sides[1], pairs, "unpaired")
+        self.names = [f"{sides[0].names[a]} {sides[1].names[b]}" for a, b in pairs]
+
+
+class Domains(Dataset):
+    """Images of several kinds, a folder a domain: what a translator among them all needs.
+
+    Raises UsageError for fewer than two domains, and for one without images.
+
+    Options:
+        path: the folder that holds the domains' folders
+        res: height and width of the images; none: their own
+        fit: how another aspect is made to fit: cover (cut), contain (white borders), stretch
+        split: train, held-out or all of the images
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        res: tuple[int, int] | None = None,
+        fit: Fit = "cover",
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        self._all = Folder(path=path, res=res, fit=fit, labels=True)
+        classes = self._all.spec.classes
+        folders = {entry.name for entry in os.scandir(Path(path).expanduser()) if entry.is_dir() and entry.name[0] not in "._"}
+        if len(classes) < 2:
+            raise UsageError(f"{path} has {len(classes)} domain: put the images of each domain in a folder of its own")
+        if empty := sorted(folders - set(classes)):
+            raise UsageError(f"{path}/{empty[0]} holds no images, and a domain needs some")
+        self._kept = chosen(self._all.names, split, held_out)
+        self.spec = self._all.spec.replace(domains=classes)
+        self.names = [self._all.names[i] for i in self._kept]
+        self.labels = self._all.labels[self._kept] if self._all.labels is not None else None
+        self.notices = self._all.notices
+
+    def fingerprint(self) -> str:
+        return digest("domains", 1, self._all.fingerprint(), self._kept)
+
+    def decode(self, index: int) -> dict[str, Array]:
+        return self._all.decode(self._kept[index])
+
+
+# ---- sources computed from the images
+
+
+class _Computed(Dataset):
+    """A data set of images, and for each a source that `make` computes from its pixels, uint8 [C, H, W]."""
+
+    def __init__(self, data: Part, split: Split, held_out: float, source: Callable[[DataSpec], DataSpec]) -> None:
+        self._data: Dataset = data.build()
+        if self._data.spec.modality != "image":
+            raise UsageError(f"data={data.name} holds {self._data.spec.modality} data: give a data set of images")
+        self._kept = chosen(self._data.names, split, held_out)
+        plain = self._data.spec.replace(classes=(), source=None)
+        self.spec = plain.replace(source=source(plain))
+        self.names = [self._data.names[i] for i in self._kept]
+        self.captions = [self._data.captions[i] for i in self._kept] if self._data.captions is not None else None
+        self.notices = self._data.notices
+        self.settings: tuple[object, ...] = ()
+
+    def fingerprint(self) -> str:
+        return digest(type(self).__name__, 1, self.settings, self._data.fingerprint(), self._kept)
+
+    def decode(self, index: int) -> dict[str, Array]:
+        pixels = self._data.decode(self._kept[index])["real"]
+        return {"real": pixels, "source": self.make(pixels, index)}
+
+    def make(self, pixels: Array, index: int) -> Array:
+        raise NotImplementedError
+
+
+class Downscaled(_Computed):
+    """Images and their reduced copies, for super-resolution: bicubic, with blur, noise and JPEG where asked for.
+
+    Options:
+        data: a data set of images, as emoji or folder(path=...); sides must be multiples of scale
+        scale: how many times smaller the source is
+        blur: standard deviation of a Gaussian before the reduction, in pixels of the large image
+        noise: standard deviation of noise on the small image, of 255; a function of the record
+        jpeg: quality at which the small image is stored and read again, 1 to 95; none: not
+        split: train, held-out or all of the images
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Annotated[Part, "dataset"] = Part("emoji"),
+        scale: int = 4,
+        blur: float = 0.0,
+        noise: float = 0.0,
+        jpeg: int | None = None,
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        if scale < 1 or blur < 0 or noise < 0 or (jpeg is not None and not 1 <= jpeg <= 95):
+            raise UsageError("scale is at least 1, blur and noise at least 0, jpeg from 1 to 95")
+
+        def source(spec: DataSpec) -> DataSpec:
+            if any(side % scale for side in spec.resolution):
+                raise UsageError(f"data of {'x'.join(map(str, spec.resolution))} pixels are no multiple of scale={scale}")
+            return spec.replace(shape=(spec.channels, *(side // scale for side in spec.resolution)))
+
+        super().__init__(data, split, held_out, source)
+        self._scale, self._blur, self._noise, self._jpeg = self.settings = (scale, blur, noise, jpeg)
+
+    def make(self, pixels: Array, index: int) -> Array:
+        image = _image(pixels)
+        if self._blur:
+            image = image.filter(ImageFilter.GaussianBlur(self._blur))
+        image = image.resize((image.width // self._scale, image.height // self._scale), Image.Resampling.BICUBIC)
+        if self._noise:
+            drawn = np.random.default_rng(index).normal(0, self._noise, np.asarray(image).shape)
+            image = Image.fromarray((np.asarray(image) + drawn).round().clip(0, 255).astype(np.uint8))
+        if self._jpeg is not None:
+            stored = io.BytesIO()
+            image.save(stored, "JPEG", quality=self._jpeg)
+            image = Image.open(stored)
+        return _pixels(image)
+
+
+class Derived(_Computed):
+    """Images, and a drawing of them to start from: grey to colour, outlines to drawing.
+
+    Options:
+        data: a data set of images, as emoji or folder(path=...)
+        source: grey: the luma; outlines: dark lines on white where the image changes most
+        split: train, held-out or all of the images
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Annotated[Part, "dataset"] = Part("emoji"),
+        source: Literal["grey", "outlines"] = "grey",
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        super().__init__(data, split, held_out, lambda spec: spec.replace(shape=(1, *spec.resolution)))
+        self._source = source
+        self.settings = (source,)
+
+    def make(self, pixels: Array, index: int) -> Array:
+        if self._source == "grey":
+            return np.asarray(_image(pixels).convert("L"))[None]
+        padded = np.pad(pixels.astype(np.float32), ((0, 0), (1, 1), (1, 1)), "edge")
+        across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+        down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+        strength = np.sqrt(across**2 + down**2).max(0)  # of the colour that changes most
+        return (255 - strength.clip(0, 255)).astype(np.uint8)[None]
+
+
+def _image(pixels: Array) -> Image.Image:
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def _pixels(image: Image.Image) -> Array:
+    planes = np.asarray(image)
+    return np.ascontiguousarray(planes[None] if planes.ndim == 2 else planes.transpose(2, 0, 1))
