@@ -220,7 +220,10 @@ PUSHED_OFF = ("gradient-penalty", "dragan")  # they want a slope of 1 where the 
 NOT_ADMITTED: Mapping[str, str] = {
     "auxiliary-classifier": "there are no classes",
     "consistency": "its transformations are of images",
+    "cycle-consistency": "there is no way back",
     "feature-matching": "D has no features",
+    "identity": "there is no way back",
+    "image-pool": "its images of some time ago are more state than the two players",
     "lecam": "its anchors are more state than the two players",
     "minibatch-discrimination": "D has no head",
     "minibatch-stddev": "D has no head",
