@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,10 @@ class Abroad:
 
 
 @pytest.fixture
-def abroad(python: Path, tmp_path: Path) -> Abroad:
-    return Abroad(python, tmp_path)
+def abroad(python: Path, tmp_path: Path) -> Iterator[Abroad]:
+    abroad = Abroad(python, tmp_path)
+    yield abroad
+    abroad("python", "-m", "pip", "uninstall", "-q", "--yes", "ganzoo-abroad")  # whatever went wrong
 
 
 def train_options(kind: str, name: str) -> list[str]:
@@ -65,7 +68,7 @@ def use(abroad: Abroad, kinds: list[str]) -> None:
     assert abroad.installs(project) == "ganzoo-abroad"
     assert abroad.listed("ganzoo-abroad") == wanted
     results = json.loads(abroad("ganzoo", "check", "ganzoo-abroad", "--strict", "--json"))
-    assert {result["outcome"] for result in results} == {"passed", "skipped"}
+    assert {result["outcome"] for result in results} <= {"passed", "skipped"}
     assert {result["subject"] for result in results} == {"package", *(" ".join(pair) for pair in wanted)}
     said = execute([abroad.python, "-m", "pytest", "-q", "-p", "no:cacheprovider"], project)
     assert " passed" in said
