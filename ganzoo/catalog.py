@@ -25,6 +25,11 @@ def is_distribution(name: str) -> bool:
     return re.fullmatch(_DISTRIBUTION, name) is not None
 
 
+def is_address(text: str) -> bool:
+    """Whether it can be a homepage."""
+    return re.fullmatch(r"https?://[!-~]+", text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One plugin distribution, and the names that it offers by kind."""
@@ -176,7 +181,7 @@ def _about(plugin: dict[str, Any], where: str) -> Iterator[Finding]:
         case str(text) if len(text.splitlines()) > 1:
             yield Finding("wrong", f"{where}: its summary has {len(text.splitlines())} lines: write one")
     match plugin.get("homepage"):
-        case str(text) if not re.fullmatch(r"https?://[!-~]+", text):
+        case str(text) if not is_address(text):
             yield Finding("wrong", f"{where}: homepage {text!r} is no address: write https://...")
     for kind in KINDS:
         names = _names(plugin, kind)

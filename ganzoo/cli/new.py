@@ -14,7 +14,7 @@ import click
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from ganzoo import __version__
-from ganzoo.catalog import canonical, get_catalog, is_distribution
+from ganzoo.catalog import canonical, get_catalog, is_address, is_distribution
 from ganzoo.errors import RunError, UsageError
 from ganzoo.plugin import Component
 from ganzoo.registry import as_kind, installed
@@ -108,7 +108,7 @@ def command(
         licence = canonicalize_license_expression(licence)
     except InvalidLicenseExpression:
         raise UsageError(f"--licence {licence} is no SPDX expression: MIT, Apache-2.0, BSD-3-Clause...") from None
-    if homepage is not None and not homepage.startswith(("https://", "http://")):
+    if homepage is not None and not is_address(homepage):
         raise UsageError(f"--homepage {homepage}: write an address, https://...")
     files = _files(made, distribution, package, author or _git_name(), homepage, licence)
     if there := [name for name in files if (place / name).exists()]:

@@ -172,11 +172,12 @@ def check_package_described(distribution: str) -> None:
 def check_package_files(distribution: str, source: Path | None = None) -> None:
     found = metadata.distribution(distribution)
     project = source or source_of(distribution)
-    if project is None:
+    if project is None:  # what is installed is what the wheel held
         gone = [str(file) for file in found.files or () if not Path(str(file.locate())).exists() and file.suffix != ".pyc"]
         expect(not gone, "every file that was installed", f"{len(gone)} gone, such as {', '.join(gone[:3])}")
         return
-    packed = packed_files(project)
+    # With `source` the distribution is its wheel, unpacked; an editable one has none yet.
+    packed = {str(file) for file in found.files or ()} if source is not None else packed_files(project)
     for top in _top_levels(distribution):
         folder = next((place for place in (project / "src" / top, project / top) if place.is_dir()), None)
         if folder is None and not any(place.is_file() for place in (project / "src" / f"{top}.py", project / f"{top}.py")):

@@ -102,7 +102,9 @@ def expected_failures(distribution: str, further: Mapping[str, str] | None = Non
     for point in metadata.distribution(distribution).entry_points.select(group=GROUP):
         try:
             expected |= getattr(point.load(), "ganzoo_expected_failures", {})
-        except Exception:  # which check_package_loads tells of
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # SystemExit too; check_package_loads tells of it
             continue
     expected |= further or {}
     known = {name for case in cases_of(distribution) for name in (case.name, case.check.__name__)}
@@ -212,7 +214,7 @@ def _recipe_data(entry: Entry) -> Iterator[dict[str, Any] | None]:
     if isinstance(said, str) or (isinstance(said, Mapping) and "name" in said):
         yield None
         return
-    modality = next(iter(sorted(entry.component.modality)), "image")
+    modality = min(entry.component.modality, default="image")
     res = said.get("res") if isinstance(said, Mapping) else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "records.npz")

@@ -87,6 +87,20 @@ def test_what_a_plugin_prints_is_not_among_the_results(cli: Cli, site: Site) -> 
     assert "hello" in err
 
 
+def test_an_entry_module_that_exits(cli: Cli, site: Site) -> None:
+    site.add("leaves", "import sys\nsys.exit(0)\n")
+    out, _ = cli("check", "leaves", code=1)
+    assert "FAILED package: check_package_loads" in out
+
+
+def test_a_file_that_the_wheel_of_a_project_leaves_out(cli: Cli) -> None:
+    cli("new", "loss", "torn")
+    Path("ganzoo-torn/src/ganzoo_torn/table.json").write_text("{}")
+    Path("ganzoo-torn/.gitignore").write_text("*.json\n")  # which hatchling heeds
+    out, _ = cli("check", "./ganzoo-torn", code=1)
+    assert "seen      ganzoo_torn/table.json left out" in out
+
+
 def test_a_plugin_that_is_left_out(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-emoji")
     cli.fails("check", "ganzoo-dcgan", code=2, says=("ganzoo-dcgan is left out by GANZOO_PLUGINS",))

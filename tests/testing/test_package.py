@@ -123,10 +123,11 @@ def test_a_file_that_the_wheel_leaves_out_is_caught(tmp_path: Path, monkeypatch:
     weights.mkdir()
     (weights / "a.safetensors").touch()
     monkeypatch.setattr(package, "_top_levels", lambda distribution: ["ganzoo_torn"])
-    package.check_package_files("ganzoo-core", project)
+    monkeypatch.setattr(package, "source_of", lambda distribution: project)
+    package.check_package_files("ganzoo-core")
     (project / ".gitignore").write_text("*.safetensors\n")  # which hatchling heeds
     with pytest.raises(AssertionError, match="in the wheel; seen: ganzoo_torn/weights/a.safetensors left out"):
-        package.check_package_files("ganzoo-core", project)
+        package.check_package_files("ganzoo-core")
 
 
 def test_a_target_that_sets_torch_is_caught(site: Site) -> None:

@@ -9,6 +9,7 @@ from ganzoo.plugin import Component, hookimpl
 
 ganzoo_api = 1
 
+FILES = "ganzoo_translation.samples"  # on which the data sets are tried
 CYCLEGAN = "arXiv:1703.10593"
 ADAM = {"optimizer": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}  # Isola et al. 2017, section 3.3
 
@@ -88,10 +89,10 @@ def ganzoo_components() -> Iterator[Component]:
         aliases=("StarGAN",),
     )
     for name, target, summary, trial in (
-        ("paired", "Paired", "Aligned pairs in two folders, by file name", "two_folders"),
-        ("side-by-side", "SideBySide", "Aligned pairs in one folder, both images in each file", "one_folder"),
-        ("unpaired", "Unpaired", "Images of two kinds in two folders", "two_folders"),
-        ("domains", "Domains", "Images of several kinds, a folder a domain", "folders"),
+        ("paired", "Paired", "Aligned pairs in two folders, by file name", f"{FILES}:two_folders"),
+        ("side-by-side", "SideBySide", "Aligned pairs in one folder, both images in each file", f"{FILES}:one_folder"),
+        ("unpaired", "Unpaired", "Images of two kinds in two folders", f"{FILES}:two_folders"),
+        ("domains", "Domains", "Images of several kinds, a folder a domain", "ganzoo.testing.samples:folder"),
         ("downscaled", "Downscaled", "Any images and their reduced copies: bicubic, blur, noise, JPEG", ""),
         ("derived", "Derived", "Any images, and their luma or outlines to start from", ""),
     ):
@@ -101,7 +102,7 @@ def ganzoo_components() -> Iterator[Component]:
             f"ganzoo_translation.data_sets:{target}",
             summary=summary,
             modality=frozenset({"image"}),
-            trial=f"ganzoo_translation.samples:{trial}" if trial else {},
+            trial=trial or {},
         )
     yield Component(
         "game",

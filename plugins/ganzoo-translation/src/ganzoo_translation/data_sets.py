@@ -12,30 +12,47 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganzoo.data.decoding import read_header
+from ganzoo.data.decoding import Fit, read_header
 from ganzoo.data.files import Folder
+from ganzoo.data.hashing import digest
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset, DataSpec
 from ganzoo.plugin import Part
 
 Array = np.ndarray[Any, Any]
-Fit = Literal["cover", "contain", "stretch"]
 Split = Literal["train", "held-out", "all"]
-
-
-def digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def chosen(names: Sequence[str], split: Split, held_out: float) -> list[int]:
     """The records of a split: a name is held out or not whatever the other names are."""
     if not 0 <= held_out < 1:
         raise UsageError(f"held_out={held_out} must be a share from 0 to below 1")
-    kept_back = [int(digest(name)[:12], 16) / 16**12 < held_out for name in names]
+    hashes = [hashlib.sha256(repr((name,)).encode()).hexdigest() for name in names]
+    kept_back = [int(hashed[:12], 16) / 16**12 < held_out for hashed in hashes]
     found = [i for i, back in enumerate(kept_back) if split == "all" or back == (split == "held-out")]
     if not found:
         raise UsageError(f"split={split}: none of {len(names)} images is in it; choose another held_out than {held_out}")
     return found
+
+
+class _Some(Dataset):
+    """The records of a data set that are in a split, as they are there."""
+
+    settings: tuple[object, ...] = ()  # what else the records depend on
+
+    def __init__(self, data: Dataset, split: Split, held_out: float) -> None:
+        self._all, self._kept = data, chosen(data.names, split, held_out)
+        self.spec = data.spec
+        self.names = [data.names[i] for i in self._kept]
+        self.labels = data.labels[self._kept] if data.labels is not None else None
+        self.captions = [data.captions[i] for i in self._kept] if data.captions is not None else None
+        self.notices = data.notices
+
+    def fingerprint(self) -> str:
+        return digest(type(self).__name__, 1, self.settings, self._all.fingerprint(), self._kept)
+
+    def decode(self, index: int) -> dict[str, Array]:
+        return self._all.decode(self._kept[index])
 
 
 class _Two(Dataset):
@@ -56,6 +73,11 @@ class _Two(Dataset):
     def decode(self, index: int) -> dict[str, Array]:
         (source, target), (of_source, of_target) = self._parts, self._pairs[index]
         return {"real": target.decode(of_target)["real"], "source": source.decode(of_source)["real"]}
+
+
+def _folders(source: str, target: str, res: tuple[int, int] | None, fit: Fit) -> tuple[Folder, Folder]:
+    one, other = (Folder(path=path, res=res, fit=fit, labels=False) for path in (source, target))
+    return one, other
 
 
 class Paired(_Two):
@@ -82,7 +104,7 @@ class Paired(_Two):
         split: Split = "train",
         held_out: float = 0.1,
     ) -> None:
-        sides = [Folder(path=path, res=res, fit=fit, labels=False) for path in (source, target)]
+        sides = _folders(source, target, res, fit)
         stems = [{str(PurePosixPath(name).with_suffix("")): i for i, name in enumerate(side.names)} for side in sides]
         for here, there, path, other in ((0, 1, source, target), (1, 0, target, source)):
             if lone := sorted(stems[here].keys() - stems[there].keys()):
@@ -108,7 +130,7 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-class SideBySide(Dataset):
+class SideBySide(_Some):
     """Aligned pairs in one folder, two images beside each other in each file, as pix2pix's data sets come.
 
     Options:
@@ -132,20 +154,14 @@ class SideBySide(Dataset):
         height, width = whole.spec.resolution
         if width % 2 or width < height:
             raise UsageError(f"{path}: images of {height}x{width} are no two halves side by side; --res HxW is one half's size")
-        self._whole, self._first = whole, source == "left"
-        self._kept = chosen(whole.names, split, held_out)
+        super().__init__(whole, split, held_out)
         half = whole.spec.replace(shape=(whole.spec.channels, height, width // 2))
         self.spec = half.replace(source=half)
-        self.names = [whole.names[i] for i in self._kept]
-        self.notices = whole.notices
-
-    def fingerprint(self) -> str:
-        return digest("side-by-side", 1, self._whole.fingerprint(), self._first, self._kept)
+        self.settings = (source,)
 
     def decode(self, index: int) -> dict[str, Array]:
-        pixels = self._whole.decode(self._kept[index])["real"]
-        left, right = np.split(pixels, 2, axis=2)
-        source, target = (left, right) if self._first else (right, left)
+        left, right = np.split(super().decode(index)["real"], 2, axis=2)
+        source, target = (left, right) if self.settings == ("left",) else (right, left)
         return {"real": np.ascontiguousarray(target), "source": np.ascontiguousarray(source)}
 
 
@@ -171,7 +187,7 @@ class Unpaired(_Two):
         split: Split = "train",
         held_out: float = 0.1,
     ) -> None:
-        sides = [Folder(path=path, res=res, fit=fit, labels=False) for path in (source, target)]
+        sides = _folders(source, target, res, fit)
         kept = [chosen(side.names, split, held_out) for side in sides]
         n = max(map(len, kept))
         pairs = [(kept[0][i % len(kept[0])], kept[1][i % len(kept[1])]) for i in range(n)]
@@ -179,7 +195,7 @@ class Unpaired(_Two):
         self.names = [f"{sides[0].names[a]} {sides[1].names[b]}" for a, b in pairs]
 
 
-class Domains(Dataset):
+class Domains(_Some):
     """Images of several kinds, a folder a domain: what a translator among them all needs.
 
     Raises UsageError for fewer than two domains, and for one without images.
@@ -201,49 +217,33 @@ class Domains(Dataset):
         split: Split = "train",
         held_out: float = 0.1,
     ) -> None:
-        self._all = Folder(path=path, res=res, fit=fit, labels=True)
-        classes = self._all.spec.classes
+        every = Folder(path=path, res=res, fit=fit, labels=True)
+        classes = every.spec.classes
         folders = {entry.name for entry in os.scandir(Path(path).expanduser()) if entry.is_dir() and entry.name[0] not in "._"}
         if len(classes) < 2:
             raise UsageError(f"{path} has {len(classes)} domain: put the images of each domain in a folder of its own")
         if empty := sorted(folders - set(classes)):
             raise UsageError(f"{path}/{empty[0]} holds no images, and a domain needs some")
-        self._kept = chosen(self._all.names, split, held_out)
-        self.spec = self._all.spec.replace(domains=classes)
-        self.names = [self._all.names[i] for i in self._kept]
-        self.labels = self._all.labels[self._kept] if self._all.labels is not None else None
-        self.notices = self._all.notices
-
-    def fingerprint(self) -> str:
-        return digest("domains", 1, self._all.fingerprint(), self._kept)
-
-    def decode(self, index: int) -> dict[str, Array]:
-        return self._all.decode(self._kept[index])
+        super().__init__(every, split, held_out)
+        self.spec = every.spec.replace(domains=classes)
 
 
 # ---- sources computed from the images
 
 
-class _Computed(Dataset):
+class _Computed(_Some):
     """A data set of images, and for each a source that `make` computes from its pixels, uint8 [C, H, W]."""
 
     def __init__(self, data: Part, split: Split, held_out: float, source: Callable[[DataSpec], DataSpec]) -> None:
-        self._data: Dataset = data.build()
-        if self._data.spec.modality != "image":
-            raise UsageError(f"data={data.name} holds {self._data.spec.modality} data: give a data set of images")
-        self._kept = chosen(self._data.names, split, held_out)
-        plain = self._data.spec.replace(classes=(), source=None)
-        self.spec = plain.replace(source=source(plain))
-        self.names = [self._data.names[i] for i in self._kept]
-        self.captions = [self._data.captions[i] for i in self._kept] if self._data.captions is not None else None
-        self.notices = self._data.notices
-        self.settings: tuple[object, ...] = ()
-
-    def fingerprint(self) -> str:
-        return digest(type(self).__name__, 1, self.settings, self._data.fingerprint(), self._kept)
+        images: Dataset = data.build()
+        if images.spec.modality != "image":
+            raise UsageError(f"data={data.name} holds {images.spec.modality} data: give a data set of images")
+        super().__init__(images, split, held_out)
+        plain = images.spec.replace(classes=(), source=None)
+        self.spec, self.labels = plain.replace(source=source(plain)), None
 
     def decode(self, index: int) -> dict[str, Array]:
-        pixels = self._data.decode(self._kept[index])["real"]
+        pixels = super().decode(index)["real"]
         return {"real": pixels, "source": self.make(pixels, index)}
 
     def make(self, pixels: Array, index: int) -> Array:

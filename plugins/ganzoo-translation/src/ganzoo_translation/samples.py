@@ -24,13 +24,6 @@ def one_folder(place: Path) -> dict[str, Any]:
     return {"path": str(place / "both")}
 
 
-def folders(place: Path) -> dict[str, Any]:
-    """Three domains."""
-    for i in range(3):
-        _write(place / "all" / f"domain{i}", i, (10, 14))
-    return {"path": str(place / "all")}
-
-
 def _write(folder: Path, seed: int, size: tuple[int, int]) -> None:
     folder.mkdir(parents=True)
     for i, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (_N, *size, 3), np.uint8)):
