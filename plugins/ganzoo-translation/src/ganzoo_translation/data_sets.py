@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -15,24 +14,12 @@ from PIL import Image, ImageFilter
 from ganzoo.data.decoding import Fit, read_header
 from ganzoo.data.files import Folder
 from ganzoo.data.hashing import digest
+from ganzoo.data.splits import Split, chosen
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset, DataSpec
 from ganzoo.plugin import Part
 
 Array = np.ndarray[Any, Any]
-Split = Literal["train", "held-out", "all"]
-
-
-def chosen(names: Sequence[str], split: Split, held_out: float) -> list[int]:
-    """The records of a split: a name is held out or not whatever the other names are."""
-    if not 0 <= held_out < 1:
-        raise UsageError(f"held_out={held_out} must be a share from 0 to below 1")
-    hashes = [hashlib.sha256(repr((name,)).encode()).hexdigest() for name in names]
-    kept_back = [int(hashed[:12], 16) / 16**12 < held_out for hashed in hashes]
-    found = [i for i, back in enumerate(kept_back) if split == "all" or back == (split == "held-out")]
-    if not found:
-        raise UsageError(f"split={split}: none of {len(names)} images is in it; choose another held_out than {held_out}")
-    return found
 
 
 class _Some(Dataset):
