@@ -35,12 +35,20 @@ from ganzoo.training.writing import Observers, RunWriter
 RUNS = Path("runs")
 
 
+class Training(Protocol):
+    """What is watched and stopped: images seen, of how many, and whether it should stop after this round."""
+
+    nimg: int
+    total: int
+    stopping: bool
+
+
 class Display(Protocol):
     """Who shows a training to a person. It is also an observer: it may have any of the ganzoo_run_* methods."""
 
     def say(self, words: str) -> None: ...
     def progress(self, what: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]: ...
-    def watch(self, trainer: Trainer) -> contextlib.AbstractContextManager[None]: ...
+    def watch(self, trainer: Training) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Quiet:
@@ -54,7 +62,7 @@ class Quiet:
         yield lambda done, total: None
 
     @contextlib.contextmanager
-    def watch(self, trainer: Trainer) -> Iterator[None]:
+    def watch(self, trainer: Training) -> Iterator[None]:
         yield
 
 
@@ -187,7 +195,7 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def stoppable(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
+def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
