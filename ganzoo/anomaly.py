@@ -38,7 +38,7 @@ from ganzoo.runs import Run, quote, stamp
 from ganzoo.training import checkpoint
 from ganzoo.training.launch import Display, Quiet, stoppable
 from ganzoo.training.optimizers import PlayerOptimizer
-from ganzoo.training.trainer import choose_device
+from ganzoo.training.trainer import choose_device, is_out_of_memory
 from ganzoo.training.writing import Observers
 
 _QUIET = Quiet()
@@ -227,6 +227,13 @@ class Session:
         try:
             with stoppable(self.fit, self.display.say), self.display.watch(self.fit):
                 return self.fit.train(self._tick)
+        except Exception as err:
+            if not is_out_of_memory(err):
+                raise
+            raise RunError(
+                f"out of memory on {self.fit.frozen.device}: begin anew with less than --batch {self.fit.batch}: "
+                f"{self.place.restart_command}"
+            ) from err
         finally:
             self.place.unlock()
 

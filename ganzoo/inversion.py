@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ganzoo import models
 from ganzoo.assembly import Plan
-from ganzoo.errors import UsageError
+from ganzoo.errors import RunError, UsageError
 from ganzoo.interfaces import Condition, Score
 from ganzoo.plugin import DataSpec
 from ganzoo.runs import Run
@@ -80,7 +80,11 @@ class Frozen:
         check(run, plan)
         self.data, self.device = plan.data, device
         game = plan.build().to(device)
-        game.players.load_state_dict(saved.tensors("players"))
+        try:
+            game.players.load_state_dict(saved.tensors("players"))
+        except RuntimeError as err:
+            first = " ".join(str(err).split("\n")[:2])
+            raise RunError(f"{saved.path}: its networks are others than run.toml describes: {first}") from None
         self.generator = models.averaged(game, saved, models.class_counts(run), device)
         self.z_dim, self.prior = getattr(game, "z_dim", 0), getattr(game, "prior", "normal")
         if not self.z_dim:

@@ -70,6 +70,7 @@ def score(
     """Say how far each image is from what RUN's generator makes: the higher, the odder.
 
     INPUT is an image file, a folder (a sub-folder a class), a .zip, .npz or .npy, or a data set such as fashion:split=test.
+    Images of another size or in other channels are made to fit as those of the run were.
     """
     from ganzoo import anomaly
     from ganzoo.data.inputs import inputs as find
@@ -89,27 +90,27 @@ def score(
     for notice in notices:
         _say(notice)
     _check_classes(images, normal)
-    rows, failed = [], 0
+    lines = folder is None and not as_json
+    rows, unread = [], []
     for row in _rows(detector, images, folder if heat else None):
         if "error" in row:
             _say(f"{row['name']} cannot be read: {row['error']}")
-            failed += 1
+            unread.append(row)
             continue
         rows.append(row)
-        if not as_json and folder is None:
+        if lines:
             click.echo("\t".join([f"{row['score']:.6f}", row["name"], *([row["as"]] if "as" in row else [])]))
     found = _auroc(rows, normal)
     if folder is not None:
         _write_csv(rows, folder / "scores.csv")
     if as_json:
         told = {"run": run, "checkpoint": detector.checkpoint, "kimg": detector.kimg, "k": detector.settings.k}
-        click.echo(json.dumps({**told, "images": rows, "auroc": found, "unreadable": failed}, indent=1, ensure_ascii=False))
+        told |= {"images": rows, "unreadable": unread, "auroc": found}
+        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
     else:
-        if folder is not None:
-            click.echo(str(folder / "scores.csv"))
-        for line in _lines(found):
+        for line in ([str(folder / "scores.csv")] if folder is not None else []) + _lines(found):
             click.echo(line)
-    return 1 if failed else 0
+    return 1 if unread else 0
 
 
 def _say(words: str) -> None:
@@ -203,13 +204,14 @@ def _auroc(rows: list[dict[str, Any]], normal: tuple[str, ...]) -> dict[str, Any
     return table
 
 
-def _lines(found: dict[str, Any] | None) -> Iterator[str]:
+def _lines(found: dict[str, Any] | None) -> list[str]:
     if found is None:
-        return
-    yield f"AUROC of {found['n_anomalous']} anomalies against {found['n_normal']} of {', '.join(found['normal'])}:"
+        return []
     words = {"score": "score", "residual": "pixels alone (k = 0)", "baseline": "distance to the mean training image"}
-    for name, meaning in words.items():
-        yield f"  {found[name]['auroc']:.4f} ± {found[name]['standard_error']:.4f}  {meaning}"
+    return [
+        f"AUROC of {found['n_anomalous']} anomalies against {found['n_normal']} of {', '.join(found['normal'])}:",
+        *(f"  {found[name]['auroc']:.4f} ± {found[name]['standard_error']:.4f}  {words[name]}" for name in words),
+    ]
 
 
 def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:

@@ -128,7 +128,9 @@ def test_one_that_cannot_be_read_among_many(cli: Cli, fitted: Path, pictures: Pa
     out, err = cli("anomaly", "score", fitted, "test", "test/good/a.png", code=1)
     assert len(out.splitlines()) == 5
     assert err == "ganzoo: test/good/b.png cannot be read: not an image that can be read\n"
-    cli("anomaly", "score", fitted, "test/good/b.png", code=1)
+    out, _ = cli("anomaly", "score", fitted, "test/good/b.png", "--json", code=1)
+    assert table(out)["unreadable"] == [{"name": "test/good/b.png", "error": "not an image that can be read"}]
+    cli("anomaly", "score", fitted, "test/good/b.png", "--out", "found", code=1)
 
 
 def test_a_fit_is_stopped_and_goes_on(cli: Cli, fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
