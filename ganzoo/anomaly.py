@@ -59,7 +59,7 @@ class Settings:
     data   table of a data set (name and options); None: the run's own
     """
 
-    kimg: float = 200.0
+    kimg: float = 100.0
     lr: float = 5e-4
     k: float = 1.0
     batch: int = 64

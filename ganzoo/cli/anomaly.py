@@ -27,7 +27,7 @@ def command(ctx: click.Context) -> None:
 @command.command("fit")
 @click.argument("run")
 @click.option("--data", metavar="S|PATH", help="Normal images; without it the run's own data.")
-@click.option("--kimg", type=float, metavar="X", help="Budget, in thousands of images seen. [200]")
+@click.option("--kimg", type=float, metavar="X", help="Budget, in thousands of images seen. [100]")
 @click.option("--lr", type=float, metavar="X", help="Learning rate of Adam. [5e-4]")
 @click.option("--k", type=float, metavar="X", help="Weight of the discriminator's features beside the pixels. [1]")
 @click.option("--batch", type=int, metavar="N", help="Images a step. [64]")
