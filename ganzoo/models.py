@@ -203,16 +203,7 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         raise RunError(f"{run.path} has no checkpoint yet: train it first")
     plan, counts = plan_of(run), class_counts(run)
     game = plan.build().to(device)
-    network = game.players["G"].requires_grad_(False)
-    try:
-        network.load_state_dict(saved.tensors("generator"))
-    except RuntimeError as err:
-        first = " ".join(str(err).split("\n")[:2])
-        raise RunError(
-            f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}"
-        ) from None
-    network = Preview(game, device, 0, counts).settled(network)
-    fold(network)
+    network = averaged(game, saved, counts, device)
     gen = plan.chosen["gen"]
     entry, options = gen.entry, {name: to_toml_value(value) for name, value in gen.options.items()}
     config = {
@@ -226,7 +217,22 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         "components": plan.versions() | table["components"],  # what it was trained with goes before what is here now
         "files": {name: value for name, value in table.get("files", {}).items() if name in (entry.dist, CORE)},
     }
-    return Model(network.eval(), plan.data, config, device)
+    return Model(network, plan.data, config, device)
+
+
+def averaged(game: Any, saved: checkpoint.Checkpoint, counts: Sequence[int], device: torch.device) -> nn.Module:
+    """A checkpoint's averaged generator, frozen: parametrizations folded in, batch-norm statistics of its own, in eval mode."""
+    network = game.players["G"].requires_grad_(False)
+    try:
+        network.load_state_dict(saved.tensors("generator"))
+    except RuntimeError as err:
+        first = " ".join(str(err).split("\n")[:2])
+        raise RunError(
+            f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}"
+        ) from None
+    network = Preview(game, device, 0, counts).settled(network)
+    fold(network)
+    return network.eval()
 
 
 def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[str], None]) -> Model:

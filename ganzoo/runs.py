@@ -70,6 +70,14 @@ class Run:
     def samples_dir(self) -> Path:
         return self.path / "samples"
 
+    @property
+    def resume_command(self) -> str:
+        return f"ganzoo resume {quote(self.path)}"
+
+    @property
+    def restart_command(self) -> str:
+        return f"ganzoo train --config {quote(self.config_file)} --out DIR"
+
     @classmethod
     def check_free(cls, path: Path) -> None:
         """Raises UsageError where a new run cannot be made."""

@@ -31,7 +31,14 @@ LIGHT = [
     ),
     *(
         f"from ganzoo.cli.group import run; run({args!r})"
-        for args in (["list", "--help"], ["runs"], ["train", "--help"], ["nonsense"], ["search", "hinge"])
+        for args in (
+            ["list", "--help"],
+            ["runs"],
+            ["train", "--help"],
+            ["nonsense"],
+            ["search", "hinge"],
+            ["anomaly", "fit", "--help"],
+        )
     ),
     *(
         f"from ganzoo.cli.group import run; run({args!r})"

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.runs import Run, quote
-from ganzoo.training.launch import duration
-from ganzoo.training.trainer import Trainer
+from ganzoo.training.launch import Training, duration
 
 _FIRST = ("kimg", "images_per_second", "D/loss", "G/loss", "D/real", "D/fake", "diversity")
 _HIDDEN = frozenset({"nimg", "round", "seconds"})
@@ -40,7 +39,7 @@ class Plain:
         yield update
 
     @contextlib.contextmanager
-    def watch(self, trainer: Trainer) -> Iterator[None]:
+    def watch(self, trainer: Training) -> Iterator[None]:
         self._total = trainer.total
         yield
 
@@ -85,7 +84,7 @@ class Live(Plain):
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextlib.contextmanager
-    def watch(self, trainer: Trainer) -> Iterator[None]:
+    def watch(self, trainer: Training) -> Iterator[None]:
         from rich.live import Live as Screen
 
         self._total, self._trainer = trainer.total, trainer

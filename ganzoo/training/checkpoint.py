@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ganzoo.errors import RunError, UsageError
-from ganzoo.runs import FULL, Run, images_at, quote, stamp
+from ganzoo.runs import FULL, Run, images_at, stamp
 
 FORMAT = 1
 State = dict[str, dict[str, Tensor]]  # by file: generator, players, game, optimizers, random
@@ -84,7 +84,7 @@ def save(run: Run, nimg: int, state: State, more: Mapping[str, Any]) -> Path:
             else f"Make {run.checkpoints_dir} a writable directory"
         )
         raise RunError(
-            f"checkpoint {place} could not be written: {err.strerror}; {kept}. {mend}, then: ganzoo resume {quote(run.path)}"
+            f"checkpoint {place} could not be written: {err.strerror}; {kept}. {mend}, then: {run.resume_command}"
         ) from None
     return place
 
@@ -156,8 +156,7 @@ def newest(run: Run, warn: Callable[[str], None], name: str | None = None) -> Ch
             return Checkpoint(path)
         except RunError as err:
             if before is None:
-                again = f"ganzoo train --config {quote(run.config_file)} --out DIR"
-                raise RunError(f"{err}; no other is left in {run.path}. To start again: {again}") from None
+                raise RunError(f"{err}; no other is left in {run.path}. To start again: {run.restart_command}") from None
             warn(f"{err}; trying the one before it, {before.name}")
     return None
 

@@ -36,12 +36,20 @@ RUNS = Path("runs")
 _PREVIEWED = 256  # records for the sheets, where samples start from data
 
 
+class Training(Protocol):
+    """What is watched and stopped: images seen, of how many, and whether it should stop after this round."""
+
+    nimg: int
+    total: int
+    stopping: bool
+
+
 class Display(Protocol):
     """Who shows a training to a person. It is also an observer: it may have any of the ganzoo_run_* methods."""
 
     def say(self, words: str) -> None: ...
     def progress(self, what: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]: ...
-    def watch(self, trainer: Trainer) -> contextlib.AbstractContextManager[None]: ...
+    def watch(self, trainer: Training) -> contextlib.AbstractContextManager[None]: ...
 
 
 class Quiet:
@@ -55,7 +63,7 @@ class Quiet:
         yield lambda done, total: None
 
     @contextlib.contextmanager
-    def watch(self, trainer: Trainer) -> Iterator[None]:
+    def watch(self, trainer: Training) -> Iterator[None]:
         yield
 
 
@@ -188,7 +196,7 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def stoppable(trainer: Trainer, say: Callable[[str], None]) -> Iterator[None]:
+def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -114,6 +114,28 @@ def test_without_labels() -> None:
     assert data.spec.classes == ()
 
 
+def test_some_classes_alone(idx: dict[str, tuple[bytes, bytes]]) -> None:
+    data, published = Fashion(split="test", classes=("Bag", "Trouser")), idx["test"][1]
+    assert data.spec.classes == ("Trouser", "Bag")  # in the order of the ten
+    records = [i for i in range(10_000) if published[i] in (1, 8)]
+    assert list(data.names) == [f"test/{i:05}" for i in records]
+    assert data.labels is not None
+    assert data.labels.tolist() == [int(published[i] == 8) for i in records]
+    assert data.decode(7)["real"].tobytes() == idx["test"][0][784 * records[7] :][:784]
+    assert data.fingerprint() not in (Fashion(split="test").fingerprint(), Fashion(split="test", classes="Bag").fingerprint())
+
+
+def test_one_class_has_no_labels() -> None:
+    data = Fashion(split="test", classes="Ankle boot")
+    assert (len(data), data.labels, data.spec.classes) == (1_000, None, ())
+
+
+@pytest.mark.parametrize(("classes", "says"), [("Hat", "no class 'Hat'.*Ankle boot"), ((), "leaves nothing")])
+def test_unknown_classes_are_refused(classes: str | tuple[str, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Fashion(classes=classes)
+
+
 # ---------------------------------------------------------------- sizes
 
 

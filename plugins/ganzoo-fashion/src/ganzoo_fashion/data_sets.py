@@ -97,21 +97,38 @@ class _Clothes(Dataset):
 class Fashion(_Clothes):
     """Fashion-MNIST (Xiao et al. 2017): clothes, grey on black (-1), 28x28; 60,000 for training and 10,000 for testing.
 
-    A record's name is "train/00000", in the order of the published files; each class has 6,000 (test: 1,000).
+    A record's name is "train/00000", in the order of the published files; each class has 6,000 (test: 1,000). Raises ValueError
+    for a class that is not there.
 
     Options:
         split: train or test
+        classes: only these, by name; none: all ten
         res: height and width; none is 28x28. A larger size shows the same pixels padded with black, 32x32 with two on each
             side; from 56 on they are first enlarged by the largest whole factor that fits. A smaller size is reduced
-        labels: the ten kinds of clothes as classes
+        labels: the kinds of clothes as classes; of one kind alone there are none
     """
 
-    def __init__(self, *, split: Split = "train", res: tuple[int, int] | None = None, labels: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        split: Split = "train",
+        classes: tuple[str, ...] | str | None = None,
+        res: tuple[int, int] | None = None,
+        labels: bool = True,
+    ) -> None:
         kinds = read_labels(split)
-        super().__init__(split, np.arange(len(kinds))[:, None], res)
-        self.names = [f"{split}/{i:05}" for i in range(len(kinds))]
-        if labels:
-            self.labels, self.spec = kinds, self.spec.replace(classes=CLASSES)
+        wanted = CLASSES if classes is None else (classes,) if isinstance(classes, str) else classes
+        if unknown := [name for name in wanted if name not in CLASSES]:
+            raise ValueError(f"there is no class '{unknown[0]}'; classes takes of {', '.join(CLASSES)}")
+        chosen = [number for number, name in enumerate(CLASSES) if name in wanted]
+        if not chosen:
+            raise ValueError(f"classes=[] leaves nothing; it takes of {', '.join(CLASSES)}")
+        records = np.flatnonzero(np.isin(kinds, chosen))
+        super().__init__(split, records[:, None], res)
+        self.names = [f"{split}/{i:05}" for i in records]
+        if labels and len(chosen) > 1:
+            self.labels = np.searchsorted(chosen, kinds[records])
+            self.spec = self.spec.replace(classes=tuple(CLASSES[number] for number in chosen))
 
 
 class Stacked(_Clothes):
