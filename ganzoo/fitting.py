@@ -160,14 +160,14 @@ def _needs(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: 
     others = [parts[key] for key in _PROVIDERS if key in parts and key != part.key]
     provided = frozenset().union(*(other.entry.component.provides for other in others))
     for need in sorted(part.entry.component.needs - provided):
-        offering = [
-            f"{e.component.kind} '{e.component.name}'"
-            for e in registry.select()
-            if need in e.component.provides and e.component.kind in {KIND_OF[key] for key in _PROVIDERS}
-        ]
-        here = ", ".join(map(str, (o for o in others if o.key != "data")))
-        these = ", ".join(offering) or "none installed"
-        return f"it needs '{need}'{_meaning(need)}, which none of {here} provides; these do: {these}"
+        players = {KIND_OF[key] for key in _PROVIDERS}
+        offering = [e for e in registry.select() if need in e.component.provides and e.component.kind in players]
+        # Data are named only where data could provide it: they can be what nothing else can.
+        here = [o for o in others if o.key != "data" or any(e.kind == "dataset" for e in offering)]
+        which = f"none of {', '.join(map(str, here))} provides" if len(here) > 1 else f"{here[0]} does not provide"
+        return (
+            f"it needs '{need}'{_meaning(need)}, which {which}; these do: {', '.join(map(str, offering)) or 'none installed'}"
+        )
     return None
 
 
