@@ -162,8 +162,8 @@ def _needs(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: 
     for need in sorted(part.entry.component.needs - provided):
         players = {KIND_OF[key] for key in _PROVIDERS}
         offering = [e for e in registry.select() if need in e.component.provides and e.component.kind in players]
-        # Data are named only where data could provide it: they can be what nothing else can.
-        here = [o for o in others if o.key != "data" or any(e.kind == "dataset" for e in offering)]
+        kinds = {e.kind for e in offering}
+        here = [o for o in others if o.entry.kind in kinds or (not kinds and o.key != "data")]
         which = f"none of {', '.join(map(str, here))} provides" if len(here) > 1 else f"{here[0]} does not provide"
         return (
             f"it needs '{need}'{_meaning(need)}, which {which}; these do: {', '.join(map(str, offering)) or 'none installed'}"

@@ -22,9 +22,9 @@ class Dataset:
     notices   what the user should hear once: a size that was chosen, 16 bits reduced to 8
     res       image data sets take the option `res: tuple[int, int] | None` (height, width); None: the data's own
 
-    A field is what a batch holds: "real", "source" where spec.source is given, and "text", the caption's vector [T], where spec.text is T. Images
-    are uint8 [C, H, W] of the spec's shape, anything else float32. Labels, captions and names stay with their records when some
-    are skipped.
+    A field is what a batch holds: "real", "source" where spec.source is given, and "text", the vector [T] of the caption, where
+    spec.text is T. Images are uint8 [C, H, W] of the spec's shape, anything else float32. Labels, captions and names stay with
+    their records when some are skipped.
     """
 
     spec: DataSpec
