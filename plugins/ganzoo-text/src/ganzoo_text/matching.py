@@ -22,8 +22,8 @@ class MatchingAware(Regularizer):
         super().__init__(data)
 
     def forward(self, play: Play) -> Tensor:
-        wrong, any_other = others(play.condition["text"])
-        mismatched = play.critic(play.real, {**play.condition, "text": wrong}, real=True)
+        wrong, any_other = others(play.real_condition["text"])
+        mismatched = play.critic(play.real, {**play.real_condition, "text": wrong}, real=True)
         plain = play.match.d_loss(play.real_score, play.fake_score)
         return torch.where(any_other, (plain + play.match.d_loss(play.real_score, mismatched)) / 2, plain)
 
