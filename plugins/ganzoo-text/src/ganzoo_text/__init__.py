@@ -85,3 +85,15 @@ def ganzoo_components() -> Iterator[Component]:
         licence="Apache-2.0",
         aliases=("all-MiniLM-L6-v2", "sentence-transformers"),
     )
+    for name, summary in (
+        ("text-to-image", "GAN-CLS at 64x64, with the settings of its paper"),
+        ("text-to-image-small", "GAN-CLS from names of emoji to drawings at 32x32, ten minutes on two CPU cores"),
+    ):
+        yield Component(
+            "recipe",
+            name,
+            f"ganzoo_text:recipes/{name}.toml",
+            summary=summary,
+            paper=GAN_CLS,
+            modality=frozenset({"image"}),
+        )

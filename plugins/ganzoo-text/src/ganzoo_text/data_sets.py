@@ -53,7 +53,7 @@ class Captioned(Dataset):
         res: tuple[int, int] | None = None,
         fit: Fit | None = None,
         labels: bool = False,
-        split: Split = "all",
+        split: Split = "train",
         held_out: float = 0.1,
     ) -> None:
         if (path is None) == (data is None):
@@ -148,7 +148,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for row in rows:
             yield f"{path}, line {rows.line_num}", row
     except csv.Error as err:
-        raise DataError(f"{path}, line {rows.line_num}: {err}") from err
+        raise DataError(f"{path}, after line {rows.line_num}: {err}") from err
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
