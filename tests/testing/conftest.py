@@ -16,6 +16,7 @@ from ganzoo.testing.cases import CLASSES
 
 IMAGES = DataSpec("image", (3, 8, 8))
 LABELLED = IMAGES.replace(classes=CLASSES)
+TOLD = IMAGES.replace(text=5)
 POINTS = DataSpec("points", (2,))
 
 

@@ -56,8 +56,10 @@ class Captioned(Dataset):
         split: Split = "train",
         held_out: float = 0.1,
     ) -> None:
-        if (path is None) == (data is None):
-            raise UsageError("give captioned either path=FOLDER or data=NAME(...), a data set with captions, as data=emoji")
+        if path is None and data is None:
+            raise UsageError("captioned needs path=FOLDER or data=NAME(...), a data set with captions, as data=emoji")
+        if path is not None and data is not None:
+            raise UsageError(f"captioned has both path={path} and data={data.name}: leave one out, with data=none or path=none")
         if data is not None:
             if fit is not None or labels:
                 raise UsageError(
