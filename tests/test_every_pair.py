@@ -53,6 +53,7 @@ SETS: Mapping[str, Spec] = {
         f"captioned-{side}": Spec("captioned", {"data": "emoji", "encoder": "hashed-words(width=16)", "res": [side, side]})
         for side in SIDES
     },
+    "emoji-styles": Spec("emoji-styles", {"res": [8, 8]}),
 }
 # Each is tried with every pair; of those with a size the smallest that both networks can do.
 TRAINED = ("images", "classes", "signal", "labelled-ring", "emoji-pairs")
@@ -149,7 +150,8 @@ def declares(entry: Entry, plan_data: Any) -> bool:
     modality = not component.modality or plan_data.modality in component.modality
     size = component.resolutions is None or Resolutions(component.resolutions).admits(plan_data.resolution)
     labels = (component.labels != "required" or plan_data.classes) and (component.labels != "refused" or not plan_data.classes)
-    source = (plan_data.source is not None) == ("translate" in component.provides) if entry.kind == "generator" else True
+    eats_images = plan_data.source is not None or bool(plan_data.domains)
+    source = eats_images == ("translate" in component.provides) if entry.kind == "generator" else True
     text = plan_data.text > 0 or "text" not in component.needs
     return bool(modality and size and labels and source and text)
 
@@ -244,6 +246,8 @@ PAIRS = [
     ("resnet-translator", "mlp", "emoji-pairs"),
     ("text-dcgan", "text", "captioned"),
     ("mlp", "text", "captioned"),
+    ("stargan", "stargan", "emoji-styles"),
+    ("stargan", "mlp", "emoji-styles"),
 ]
 MOST = 4
 
@@ -273,6 +277,8 @@ def fitting_pairs(part: Entry, data: Mapping[str, Spec]) -> list[tuple[Entry, En
         if game.needs <= provided:
             provided |= game.provides
         lacking = part.component.needs - provided if part.kind != "loss" else frozenset()
+        if ("domains" in game.provides) != bool(spec_of(spec).domains):
+            continue
         if declares(part, spec_of(spec)) and not lacking:
             found.append((gen, disc, spec))
     return found
