@@ -87,7 +87,7 @@ def ganzoo_components() -> Iterator[Component]:
     )
     for name, summary in (
         ("text-to-image", "GAN-CLS at 64x64, with the settings of its paper"),
-        ("text-to-image-small", "GAN-CLS from names of emoji to drawings at 32x32, ten minutes on two CPU cores"),
+        ("text-to-image-small", "GAN-CLS from names of emoji to drawings at 32x32, fifteen minutes on two CPU cores"),
     ):
         yield Component(
             "recipe",
