@@ -301,9 +301,12 @@ def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[
         if config["format"] != FORMAT:
             raise RunError(f"{path} has format {config['format']}; this ganzoo reads {FORMAT}: upgrade ganzoo-core")
         wanted, data = config["generator"], DataSpec.from_dict(config["data"])
+        for part in ("generator", *(["encoder"] if "encoder" in config else [])):
+            if missing := {"plugin", "version", "name", "options"} - config[part].keys():
+                raise KeyError(f"{part}.{min(missing)}")
         recorded = {key: dict(config.get(key, {})) for key in ("components", "files")}
         weights = safetensors.torch.load_file(path / "generator.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as err:
         raise RunError(f"{path} is damaged or no exported model: {type(err).__name__}: {err}") from None
     provenance.check(path, recorded, warn, strict, only="gen")
     _check_encoder(path, config, warn, strict)

@@ -140,12 +140,28 @@ def test_encoders_of_another_width_or_that_are_gone(cli: Cli, run: Path) -> None
     config = json.loads(place.read_text())
     for change, code, says in (
         ({"options": {"width": 64, "pairs": True}}, 1, ("gives vectors of 64", "was trained with 32")),
+        (None, 1, ("is damaged or no exported model", "encoder.options")),
         ({"name": "words"}, 2, ("there is no encoder 'ganzoo-text/words'",)),
         ({"plugin": "ganzoo-else"}, 2, ("there is no encoder 'ganzoo-else/hashed-words'",)),
     ):
-        place.write_text(json.dumps(config | {"encoder": config["encoder"] | change}))
+        damaged = {"plugin": "ganzoo-text", "version": "1", "name": "hashed-words"}
+        place.write_text(json.dumps(config | {"encoder": damaged if change is None else config["encoder"] | change}))
         _, err = cli("sample", run / "model", "--text", "x", "--out", "a.png", code=code)
         assert all(words in err.splitlines()[-1] for words in says), err
+
+
+def test_an_encoder_that_is_not_the_one_of_the_training_is_named(cli: Cli, run: Path) -> None:
+    """Of another plugin than the generator's, which is looked at anyway."""
+    cli("export", run)
+    place = run / "model/config.json"
+    config = json.loads(place.read_text())
+    config["encoder"]["plugin"] = "ganzoo-else"
+    config["components"]["encoder"] = "ganzoo-else 9.0"
+    place.write_text(json.dumps(config))
+    says = ("was trained with ganzoo-else 9.0 (which is not loaded here)",)
+    cli.refused("sample", run / "model", "--text", "x", "--strict", "--out", "a.png", says=says, code=1)
+    _, err = cli("sample", run / "model", "--text", "x", "--out", "a.png", code=2)
+    assert says[0] in err
 
 
 @pytest.mark.parametrize(
