@@ -116,6 +116,11 @@ def test_without_a_caption(cli: Cli, run: Path, of: str) -> None:
         assert sheet.size == (24, 8)
 
 
+def test_the_last_words_of_a_training_say_how_to_sample_it(cli: Cli, run: Path) -> None:
+    out, err = cli("train", *NETWORKS, *SMALL, "--data", DATA, "--out", "again")
+    assert 'Next: ganzoo sample again --text "a caption" --out samples.png' in out + err
+
+
 def test_neighbours_of_a_caption(cli: Cli, run: Path) -> None:
     cli("explore", run, "--neighbours", "--text", "an apple", "--seeds", "0,1", "--out", "near.png")
     assert Path("near.png").is_file()
