@@ -161,7 +161,7 @@ def _rows(model: Model, noise: Sequence[Tensor], labels: Sequence[int]) -> Tenso
 def _styles(model: Model, seeds: Sequence[int], label: str | int | None) -> Tensor:
     x, labels = model.inputs(seeds, label)
     with torch.no_grad():
-        return model.network.mapping(x, {} if labels is None else {"labels": labels})
+        return model.network.mapping(x, model.condition(len(x), labels))
 
 
 def _synthesise(model: Model, w: Tensor) -> Tensor:

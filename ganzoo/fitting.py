@@ -159,16 +159,17 @@ def _source(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry:
 def _needs(part: Chosen, parts: Mapping[str, Chosen], data: DataSpec, registry: Registry) -> str | None:
     others = [parts[key] for key in _PROVIDERS if key in parts and key != part.key]
     provided = frozenset().union(*(other.entry.component.provides for other in others))
-    for need in sorted(part.entry.component.needs - provided):
-        offering = [
-            f"{e.component.kind} '{e.component.name}'"
-            for e in registry.select()
-            if need in e.component.provides and e.component.kind in {KIND_OF[key] for key in _PROVIDERS}
-        ]
-        here = ", ".join(map(str, (o for o in others if o.key != "data")))
-        these = ", ".join(offering) or "none installed"
-        return f"it needs '{need}'{_meaning(need)}, which none of {here} provides; these do: {these}"
-    return None
+    lacking = sorted(part.entry.component.needs - provided)
+    if not lacking:
+        return None
+    players = {KIND_OF[key] for key in _PROVIDERS}
+    able = {need: [e for e in registry.select() if need in e.component.provides and e.kind in players] for need in lacking}
+    kinds = {need: {e.kind for e in able[need]} for need in lacking}
+    need = min(lacking, key=lambda need: kinds[need] == {"dataset"})  # other data would mend that
+    here = [other for other in others if other.entry.kind in kinds[need]] or [other for other in others if other.key != "data"]
+    which = f"none of {', '.join(map(str, here))} provides" if len(here) > 1 else f"{here[0]} does not provide"
+    these = ", ".join(map(str, able[need])) or "none installed"
+    return f"it needs '{need}'{_meaning(need)}, which {which}; these do: {these}"
 
 
 def _meaning(need: str) -> str:

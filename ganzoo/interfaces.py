@@ -11,7 +11,7 @@ A layer that multiplies its weight by a constant in `forward` (equalised learnin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +33,7 @@ __all__ = [
     "Critic",
     "DataSpec",
     "Dataset",
+    "Encoder",
     "Features",
     "Game",
     "Loss",
@@ -52,7 +53,7 @@ __all__ = [
 
 Batch = dict[
     str, Tensor
-]  # "real" [N, *shape]; "labels" [N] int64 where there are classes; "x" (what G eats), added by the game
+]  # "real" [N, *shape]; "labels" [N] int64 where there are classes; "source", "text"; "x" (what G eats), added by the game
 Condition = Mapping[str, Tensor]  # any of labels [N] int64, source, text [N, T]
 
 CAPABILITIES: dict[str, str] = {
@@ -67,6 +68,8 @@ CAPABILITIES: dict[str, str] = {
     "targets": "the loss is of the logistic family, whose targets can be softened",
     "level": "the loss looks at D's level, not only at differences of its outputs",
     "double-backward": "the gradient of D with respect to its input can be differentiated again",
+    "text": "the data's records have captions, whose vectors networks are shown: condition['text'] [N, T]",
+    "matching": "D's logits say how well an image goes with condition['text']",
     "default": "a recipe that a bare `ganzoo train` may take",
 }
 
@@ -227,6 +230,23 @@ class Features(nn.Module):
 
     def train(self, mode: bool = True) -> Features:
         return super().train(False)
+
+
+class Encoder:
+    """Captions to vectors, the "text" of a batch. Built as `target(**options)`, which reads no weights: the first call does.
+
+    width  of a vector
+    """
+
+    width: int
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """[len(texts), width], float32 on the CPU, without a graph; each a function of its text alone. Threads may share it."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Hex digest of all that the vectors depend on, weights included: data sets cache them by it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import safetensors.torch
 import torch
@@ -24,9 +24,10 @@ from torch.nn.utils import parametrize
 from ganzoo import provenance
 from ganzoo.assembly import Plan, plan_from_table
 from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
-from ganzoo.options import options_of, resolve, to_toml_value
-from ganzoo.plugin import DataSpec
-from ganzoo.registry import CORE, get_registry
+from ganzoo.interfaces import Condition
+from ganzoo.options import coerce, options_of, resolve, to_toml_value
+from ganzoo.plugin import DataSpec, Part
+from ganzoo.registry import CORE, Registry, get_registry
 from ganzoo.runs import Run, expanded, write_atomically
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview, guarded
@@ -40,13 +41,16 @@ class Model:
     """A generator ready to sample: parametrizations folded in, batch-norm statistics of its own, in eval mode.
 
     data     what it makes; data.classes are its labels
-    config   config.json: the generator's component, options and distribution, its noise, where it comes from
+    config   config.json: the generator's component, options and distribution, its noise, where it comes from; the encoder of
+             captions, where the generator looks at them
+    text     the vector [T] of the caption that samples are of, see `of`
     """
 
     network: nn.Module
     data: DataSpec
     config: dict[str, Any]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    text: Tensor | None = None
 
     def sample(
         self,
@@ -55,16 +59,44 @@ class Model:
         seed: int = 0,
         seeds: Sequence[int] | None = None,
         label: str | int | None = None,
+        text: str | None = None,
         truncation: float | None = None,
     ) -> Tensor:
         """Samples [n, *data.shape] on the CPU, images in [-1, 1]; the i-th is a function of seed + i, or of seeds[i], alone.
 
         label       a class by name or index; None: drawn from the seed too, evenly
+        text        a caption, for a generator that looks at captions: it cannot do without
         truncation  1: as trained; towards 0: more usual and less varied samples
-        Raises UsageError for an unknown class, or truncation that the generator cannot do.
+        Raises UsageError for an unknown class, for text that is missing or means nothing to the generator, and for truncation
+        that it cannot do.
         """
         chosen = list(range(seed, seed + n)) if seeds is None else list(seeds)
-        return self.generate(*self.inputs(chosen, label), truncation)
+        model = self if text is None else self.of(text)
+        return model.generate(*model.inputs(chosen, label), truncation)
+
+    def of(self, text: str) -> Model:
+        """The same model, whose samples are of this caption. Raises UsageError where the generator looks at none."""
+        encoder = self.config.get("encoder")
+        if encoder is None:
+            raise UsageError("this generator was trained without captions; leave --text out")
+        registry = get_registry()
+        entry = registry.find("encoder", f"{encoder['plugin']}/{encoder['name']}")
+        vector = registry.build(entry, encoder["options"])([text])[0]
+        if tuple(vector.shape) != (self.data.text,):
+            raise PluginError(
+                f"{entry} of {entry.dist} {entry.version} gives vectors of {len(vector)}, and this generator was trained with "
+                f"{self.data.text}: install {encoder['plugin']} {encoder['version']}"
+            )
+        return replace(self, text=vector.to(self.device))
+
+    def condition(self, n: int, labels: Tensor | None) -> Condition:
+        """What the network is shown beside n noises. Raises UsageError where it looks at captions and has none."""
+        condition = {} if labels is None else {"labels": labels}
+        if self.text is not None:
+            condition["text"] = self.text.expand(n, -1)
+        elif "encoder" in self.config:
+            raise UsageError('this generator makes images of captions: say of which, with --text "a caption"')
+        return condition
 
     def generate(self, x: Tensor, labels: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """Samples [N, *data.shape] on the CPU of noise [N, z_dim] and class indices [N], as `inputs` gives them."""
@@ -111,7 +143,7 @@ class Model:
         return stacked.to(self.device), torch.tensor(labels).to(self.device) if labels else None
 
     def _generate(self, x: Tensor, labels: Tensor | None, truncation: float | None) -> Tensor:
-        condition = {} if labels is None else {"labels": labels}
+        condition = self.condition(len(x), labels)
         if truncation is None or truncation == 1:
             return self.network(x, condition)
         if self.config["style"]:
@@ -217,6 +249,12 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         "components": plan.versions() | table["components"],  # what it was trained with goes before what is here now
         "files": {name: value for name, value in table.get("files", {}).items() if name in (entry.dist, CORE)},
     }
+    if "text" in entry.component.needs:
+        encoder = _encoder(get_registry(), plan.chosen["data"].target, plan.chosen["data"].options)
+        config["encoder"], dist = encoder, encoder["plugin"]
+        config["components"] |= {"encoder": f"{dist} {encoder['version']}"}
+        config["files"] |= {name: value for name, value in table.get("files", {}).items() if name == dist}
+    _check_encoder(run.path, config, warn, strict)
     return Model(network, plan.data, config, device)
 
 
@@ -235,17 +273,49 @@ def averaged(game: Any, saved: checkpoint.Checkpoint, counts: Sequence[int], dev
     return network.eval()
 
 
+def _check_encoder(path: Path, config: Mapping[str, Any], warn: Callable[[str], None], strict: bool) -> None:
+    """What its generator's plugin, which was looked at already, does not tell of it."""
+    if "encoder" in config and config["encoder"]["plugin"] != config["generator"]["plugin"]:
+        provenance.check(path, config, warn, strict, only="encoder")
+
+
+def _encoder(registry: Registry, target: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Which encoder a data set of these options, as run.toml has them, makes its captions' vectors with.
+
+    It is among the options, or among those of a data set in them.
+    """
+    parts = []
+    for name, option in options_of(target).items():
+        kinds = [get_args(arm)[1] for arm in (option.annotation, *get_args(option.annotation)) if get_origin(arm) is Annotated]
+        part = coerce(options.get(name, option.default), option.annotation, f"option '{name}'") if kinds else None
+        if isinstance(part, Part):
+            parts.append((kinds[0], part))
+    for kind, part in parts:
+        if kind == "encoder":
+            entry = registry.find(kind, part.name)
+            known = {name: to_toml_value(value) for name, value in registry.resolve(entry, part.options).items()}
+            return {"plugin": entry.dist, "version": entry.version, "name": entry.name, "options": known}
+    for kind, part in parts:
+        if kind == "dataset":
+            return _encoder(registry, registry.load(registry.find(kind, part.name)), part.options)
+    raise RunError("the run's data have captions, and none of their options is the encoder that made vectors of them")
+
+
 def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[str], None]) -> Model:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
             raise RunError(f"{path} has format {config['format']}; this ganzoo reads {FORMAT}: upgrade ganzoo-core")
         wanted, data = config["generator"], DataSpec.from_dict(config["data"])
+        for part in ("generator", *(["encoder"] if "encoder" in config else [])):
+            if missing := {"plugin", "version", "name", "options"} - config[part].keys():
+                raise KeyError(f"{part}.{min(missing)}")
         recorded = {key: dict(config.get(key, {})) for key in ("components", "files")}
         weights = safetensors.torch.load_file(path / "generator.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as err:
         raise RunError(f"{path} is damaged or no exported model: {type(err).__name__}: {err}") from None
     provenance.check(path, recorded, warn, strict, only="gen")
+    _check_encoder(path, config, warn, strict)
     registry = get_registry()
     entry = registry.find("generator", f"{wanted['plugin']}/{wanted['name']}")
     target = registry.load(entry)

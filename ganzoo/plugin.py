@@ -48,6 +48,7 @@ class DataSpec:
     """What a generator and a discriminator are built for: known without decoding anything.
 
     `shape` is one sample's, without the batch: (C, H, W) for images (values in [-1, 1]), (D,) for points, (C, L) for signals.
+    `source` is what a sample is to be made from; `text` the width of its caption's vector, 0 without one.
     """
 
     modality: str
@@ -183,7 +184,7 @@ class Component:
     kind         one of KINDS
     name         as typed on the command line and written to run.toml: lower case, digits, '-'
     target       "module:attribute", imported when built; a recipe's is "package:path.toml". Built as `target(data, **options)`
-                 (data: DataSpec); a data set as `target(**options)`; options are the keyword-only parameters
+                 (data: DataSpec); a data set or encoder as `target(**options)`; options are the keyword-only parameters
     summary      one line
     paper        "arXiv:NNNN.NNNNN", a DOI or an address
     licence      SPDX identifier, where it is not the distribution's own

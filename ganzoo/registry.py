@@ -28,6 +28,7 @@ from ganzoo.plugin import API, KINDS, Component, DataSpec, Part
 
 GROUP = "ganzoo"
 CORE = "ganzoo-core"
+WITHOUT_DATA = ("dataset", "encoder")  # built as target(**options)
 HEAVY = ("torch", "timm", "numpy")  # what listing must not import: seconds, where everything else takes a tenth
 
 
@@ -133,14 +134,14 @@ class Registry:
         return resolve(self.load(entry), given, str(entry), fill, self._make_part)
 
     def build(self, entry: Entry, given: Mapping[str, Any], data: DataSpec | None = None, batch: int = 64) -> Any:
-        """The component: `target(data, **options)`, a data set `target(**options)`. "auto" goes by `data` and `batch`."""
+        """The component: `target(data, **options)`, of WITHOUT_DATA `target(**options)`. "auto" goes by `data` and `batch`."""
         if entry.kind in ("game", "recipe"):
             raise UsageError(f"a {entry.kind} is not built alone: ganzoo.train takes it")
-        if entry.kind != "dataset" and data is None:
+        if entry.kind not in WITHOUT_DATA and data is None:
             raise UsageError(f"{entry} is built for data: give a DataSpec, as dataset.spec is")
         target, options = self.load(entry), self.resolve(entry, given)
         try:
-            return target(**options) if entry.kind == "dataset" else target(data, **fill_auto(target, options, data, batch))
+            return target(**options) if entry.kind in WITHOUT_DATA else target(data, **fill_auto(target, options, data, batch))
         except (GanzooError, KeyboardInterrupt):
             raise
         except BaseException as err:

@@ -69,6 +69,8 @@ def _pass(plan: Plan, game: Any, n: int) -> tuple[tuple[int, ...], ...]:
         batch["labels"] = torch.zeros((), dtype=torch.int64, device="cpu").expand(n)
     if plan.data.source is not None:
         batch["source"] = batch_of(plan.data.source)
+    if plan.data.text:
+        batch["text"] = torch.zeros((), device="cpu").expand(n, plan.data.text)
     failed = f"failed on a batch of {n}"
     drawn = guard(plan.chosen["game"], lambda: game.draw(batch, torch.Generator("cpu")), failed)
     batch = {name: t.to("meta") for name, t in drawn.items()}

@@ -49,6 +49,10 @@ SETS: Mapping[str, Spec] = {
     "grid": Spec("grid", {"n": 64}),
     "emoji": Spec("emoji", {"res": [8, 8]}),
     "emoji-pairs": Spec("emoji-pairs", {"res": [8, 8]}),
+    **{
+        f"captioned-{side}": Spec("captioned", {"data": "emoji", "encoder": "hashed-words(width=16)", "res": [side, side]})
+        for side in SIDES
+    },
     "emoji-styles": Spec("emoji-styles", {"res": [8, 8]}),
 }
 # Each is tried with every pair; of those with a size the smallest that both networks can do.
@@ -148,12 +152,13 @@ def declares(entry: Entry, plan_data: Any) -> bool:
     labels = (component.labels != "required" or plan_data.classes) and (component.labels != "refused" or not plan_data.classes)
     eats_images = plan_data.source is not None or bool(plan_data.domains)
     source = eats_images == ("translate" in component.provides) if entry.kind == "generator" else True
-    return bool(modality and size and labels and source)
+    text = plan_data.text > 0 or "text" not in component.needs
+    return bool(modality and size and labels and source and text)
 
 
 def side_for(name: str, *entries: Entry) -> str:
     """ "images" as "images-16", say: the smallest that all of them can do, or 8 where there is none."""
-    if name not in ("images", "classes", "grey", "wide"):
+    if name not in ("images", "classes", "grey", "wide", "captioned"):
         return name
     wide = 2 if name == "wide" else 1
     for side in SIDES:
@@ -179,7 +184,8 @@ def train_or_refuse(gen: Entry, disc: Entry, data: Spec) -> None:
     assert any(str(entry) in said for entry in unfit), said
     assert f"dataset '{data.name}'" in said
     able = [other.name for other in REGISTRY.select(unfit[0].kind) if declares(other, wanted)]
-    assert "--res" in said or "labels" in said or all(name in said for name in able), said
+    captions = "text" in unfit[0].component.needs and "dataset 'captioned'" in said
+    assert "--res" in said or "labels" in said or captions or all(name in said for name in able), said
 
 
 by_name = {"ids": lambda entry: f"{entry.kind[0].upper()}-{entry.name}"}
@@ -190,6 +196,15 @@ by_name = {"ids": lambda entry: f"{entry.kind[0].upper()}-{entry.name}"}
 @pytest.mark.parametrize("gen", GENERATORS, **by_name)
 def test_every_pair(gen: Entry, disc: Entry, name: str, data: dict[str, Spec]) -> None:
     train_or_refuse(gen, disc, data[side_for(name, gen, disc)])
+
+
+@pytest.mark.parametrize(
+    ("gen", "disc"),
+    [pair for pair in itertools.product(GENERATORS, DISCRIMINATORS) if any("text" in e.component.needs for e in pair)],
+    **by_name,
+)
+def test_every_pair_of_which_one_looks_at_captions(gen: Entry, disc: Entry, data: dict[str, Spec]) -> None:
+    train_or_refuse(gen, disc, data[side_for("captioned", gen, disc)])
 
 
 @pytest.mark.parametrize("name", APIECE)
@@ -229,6 +244,8 @@ PAIRS = [
     ("dcgan", "patch", "images"),
     ("unet", "patch", "emoji-pairs"),
     ("resnet-translator", "mlp", "emoji-pairs"),
+    ("text-dcgan", "text-dcgan", "captioned"),
+    ("mlp", "text-dcgan", "captioned"),
     ("stargan", "stargan", "emoji-styles"),
     ("stargan", "mlp", "emoji-styles"),
 ]
@@ -321,7 +338,8 @@ def test_misfits_are_refused_with_both_named(one: Entry, other: Entry, data: dic
         able = [e for e in entries if all(go_together([e, asked_for], REGISTRY) for asked_for in (one, other))]
         asked.setdefault(key, next((e for e in able if e.name == "mlp"), (able or entries)[0]))
     translates = "translate" in asked["gen"].component.provides
-    for name in ("emoji-pairs",) if translates else ("classes-32", "images-32"):
+    captions = any({"text", "matching"} & entry.component.needs for entry in asked.values())
+    for name in ("emoji-pairs",) if translates else ("captioned-32",) if captions else ("classes-32", "images-32"):
         layer = Layer("the test", regs_replace=True)
         layer.parts["data"] = data[name]
         for key in ("gen", "disc", "loss", "aug"):

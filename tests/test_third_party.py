@@ -78,7 +78,7 @@ def use(abroad: Abroad, kinds: list[str]) -> None:
             run = abroad.place / f"run-{kind}"
             abroad("ganzoo", "train", *train_options(kind, name), "--out", run)
             assert (run / "checkpoints").is_dir()
-            assert "ganzoo-abroad 0.1.0" in (run / "run.toml").read_text() or kind in ("recipe", "features")
+            assert "ganzoo-abroad 0.1.0" in (run / "run.toml").read_text() or kind in ("recipe", "features", "encoder")
     abroad.removes("ganzoo-abroad")
 
 

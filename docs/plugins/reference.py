@@ -38,7 +38,7 @@ BUILT = {
     "dataset": "`target(**options)`, a `Dataset`.",
     "metric": "`target(data, **options)`, a `Metric`.",
     "features": "`target(data, **options)`, `Features`.",
-    "encoder": "Reserved: it has no contract yet.",
+    "encoder": "`target(**options)`, an `Encoder`.",
     "recipe": "A TOML file of run.toml's keys, `target` `package:path.toml`, with `[sources]` that says where each value comes "
     "from.",
 }
@@ -54,6 +54,7 @@ CONTRACTS: tuple[type, ...] = (
     interfaces.Phase,
     interfaces.Dataset,
     interfaces.Features,
+    interfaces.Encoder,
     interfaces.Sampled,
     interfaces.Measured,
     interfaces.Metric,

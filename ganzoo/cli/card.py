@@ -21,24 +21,28 @@ def model_card(model: Model, run: Run) -> str:
         f"| {key.partition('.')[0]} | {name} | {config['components'].get(key, '')} |" for key, name in parts.items()
     )
     classes = f"\n\nClasses: {', '.join(model.data.classes)}." if model.data.classes else ""
+    encoder = config.get("encoder", {})
+    needed = " ".join(dict.fromkeys(["ganzoo-core", gen["plugin"], *([encoder["plugin"]] if encoder else [])]))
+    words, text = (' --text "a caption"', ', text="a caption"') if encoder else ("", "")
+    told = f" It makes images of captions, whose vectors are those of encoder '{encoder['name']}'." if encoder else ""
     speeds: list[Any] = [line.get("diversity") for line in run.log() if line.get("diversity") is not None]
     diversity = (
         f"\n- Two samples of a batch were {speeds[-1]:.2f} times as far apart as two training samples." if speeds else ""
     )
     return f"""# {gen["name"]} on {parts["data"]}
 
-A generator of {model.data.modality} data of shape {list(model.data.shape)}, trained with ganzoo.{classes}
+A generator of {model.data.modality} data of shape {list(model.data.shape)}, trained with ganzoo.{told}{classes}
 
 ## Use
 
 ```sh
-pip install ganzoo-core {gen["plugin"]}
-ganzoo sample . --n 64 --out samples.png
+pip install {needed}
+ganzoo sample .{words} --n 64 --out samples.png
 ```
 ```python
 import ganzoo
 
-images = ganzoo.load(".").sample(64)  # [64, {", ".join(map(str, model.data.shape))}]
+images = ganzoo.load(".").sample(64{text})  # [64, {", ".join(map(str, model.data.shape))}]
 ```
 
 ## How it was made

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ganzoo.registry import get_registry
 from ganzoo.runs import Run, quote
 from ganzoo.training.launch import Training, duration
 
@@ -54,7 +55,9 @@ class Plain:
         if outcome == "stopped":
             self.say(f"stopped. To go on: ganzoo resume {quote(run.path)}")
             return 130
-        self.say(f"done: {run.path}. Next: ganzoo sample {quote(run.path)} --out samples.png, ganzoo export {quote(run.path)}")
+        gen = get_registry().find("generator", run.config()["gen"]["name"])
+        path, words = quote(run.path), ' --text "a caption"' if "text" in gen.component.needs else ""
+        self.say(f"done: {run.path}. Next: ganzoo sample {path}{words} --out samples.png, ganzoo export {path}")
         if self._sheet is not None:
             self.say(str(self._sheet))
         return 0

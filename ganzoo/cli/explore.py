@@ -23,6 +23,7 @@ _SEEDS = {"interpolate": 5, "truncation": 6, "mix": 4, "classes": 12, "neighbour
 )
 @click.option("--seeds", metavar="3,17", help="These seeds; without it the first few.")
 @click.option("--class", "label", metavar="NAME", help="Of this class only.")
+@click.option("--text", metavar="CAPTION", help="Of this caption, for a generator that looks at captions.")
 @click.option("--steps", type=click.IntRange(2, 1000), help="Images between two seeds, or of the sweep. [8, a .gif 24]")
 @click.option("--values", metavar="0,.5,1", help="The truncations of the sweep. [0 to 1.25 in steps]")
 @click.option("--features", metavar="NAME", help="Compare neighbours by this feature network instead of by pixels.")
@@ -55,6 +56,8 @@ def command(views: tuple[str, ...], out: str, **given: Any) -> None:
         raise UsageError(
             f"explore draws images, and this generator makes {model.data.modality} data: 'ganzoo sample' draws those"
         )
+    if given["text"] is not None:
+        model = model.of(given["text"])
     grid = _look(view, model, given, 24 if suffix == ".gif" else 8)
     (_animate if suffix == ".gif" else _sheet)(grid, path)
     click.echo(str(path))

@@ -35,6 +35,7 @@ DECLARED: dict[str, dict[str, str]] = {
     "game": {},
     "dataset": {"modality": '"image"'},
     "features": {"modality": '"image"'},
+    "encoder": {},
     "metric": {},
     "recipe": {"paper": '"arXiv:1511.06434"', "modality": '"image"'},
 }
@@ -47,6 +48,7 @@ SUMMARIES = {
     "game": "One against one, with several steps of G a round",
     "dataset": "Discs of three colours",
     "features": "Random convolutions",
+    "encoder": "Counts of letters",
     "metric": "Distance between mean feature vectors",
     "recipe": "A small DCGAN on emoji",
 }
@@ -60,6 +62,7 @@ TRAIN = {
     "game": "--game NAME",
     "dataset": "--data NAME",
     "features": "--disc projected:features=NAME --res 64",
+    "encoder": "--data captioned:data=emoji,encoder=NAME --gen text-dcgan --res 32",
     "recipe": "--recipe NAME",
 }
 NEEDS = {"recipe": ("ganzoo-dcgan>=0.1", "ganzoo-emoji>=0.1", "ganzoo-objectives>=0.1")}  # what a recipe names
@@ -140,8 +143,6 @@ def _asked(what: tuple[str, ...]) -> list[Made]:
     made: list[Made] = []
     for kind, name in zip(what[::2], what[1::2], strict=True):
         kind = as_kind(kind)
-        if kind not in DECLARED:
-            raise UsageError(f"'ganzoo new' knows no {kind} yet. Kinds: {', '.join(DECLARED)}.")
         try:
             Component(kind, name, "checked:only")
         except ValueError as err:

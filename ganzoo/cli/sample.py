@@ -18,6 +18,7 @@ import click
 )
 @click.option("--seeds", metavar="3,17", help="These seeds, one sample each.")
 @click.option("--class", "label", metavar="NAME", help="Of this class only.")
+@click.option("--text", metavar="CAPTION", help="Of this caption, for a generator that looks at captions.")
 @click.option("--truncation", type=float, metavar="X", help="1: as trained; towards 0: more usual, less varied.")
 @click.option("--checkpoint", metavar="K", help="A run's checkpoint by its kimg; without it the newest.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute.")
@@ -29,6 +30,7 @@ def command(
     seed: int,
     seeds: str | None,
     label: str | None,
+    text: str | None,
     truncation: float | None,
     checkpoint: str | None,
     device: str,
@@ -50,7 +52,7 @@ def command(
         )
     check_writable(path.parent if suffix else path)
     model = load(run, device=choose_device(device), at=checkpoint, strict=strict)
-    samples = model.sample(seeds=chosen, label=label, truncation=truncation).numpy()
+    samples = model.sample(seeds=chosen, label=label, text=text, truncation=truncation).numpy()
     _write(path, suffix, samples, chosen, model.labels(chosen, label), model)
     click.echo(str(path))
 

@@ -40,7 +40,7 @@ class Refused(DataError):
 class Store:
     """A data set's decoded records; those that could not be read are left out everywhere.
 
-    fields   "real", and "source" where there is one: uint8 [N, C, H, W] or float32 [N, ...], memory maps or arrays
+    fields   "real", "source" and "text" where they are: uint8 [N, C, H, W] or float32 [N, ...], memory maps or arrays
     skipped  (name, reason) of each record left out
     notices  the data set's, and what decoding added
     """
@@ -66,7 +66,7 @@ def materialise(dataset: Dataset, *, progress: Progress | None = None, workers: 
     """
     if not len(dataset):
         raise DataError("the data set is empty")
-    fields = _fields(dataset.spec)
+    fields = fields_of(dataset.spec)
     if (arrays := dataset.arrays()) is not None:
         return _store(dataset, _checked(arrays, fields, len(dataset)), [], [])
     job = _Job(dataset, fields, workers or _cores(), progress)
@@ -103,10 +103,11 @@ def available_memory() -> int:
         return 0
 
 
-def _fields(spec: DataSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def fields_of(spec: DataSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and type of one record's fields."""
     specs = {"real": spec} | ({"source": spec.source} if spec.source else {})
-    return {name: (s.shape, np.dtype(np.uint8 if s.modality == "image" else np.float32)) for name, s in specs.items()}
+    fields = {name: (s.shape, np.dtype(np.uint8 if s.modality == "image" else np.float32)) for name, s in specs.items()}
+    return fields | ({"text": ((spec.text,), np.dtype(np.float32))} if spec.text else {})
 
 
 def _cores() -> int:

@@ -18,12 +18,13 @@ class Dataset:
     spec      what one sample is; `spec.classes` only where `labels` is not None
     names     one name a record (a file's, relative), in a fixed order
     labels    int64 [len], an index into spec.classes; None without classes
-    captions  one a record, or None
+    captions  one a record, or None; always there where spec.text is
     notices   what the user should hear once: a size that was chosen, 16 bits reduced to 8
     res       image data sets take the option `res: tuple[int, int] | None` (height, width); None: the data's own
 
-    A field is what a batch holds: "real", and "source" where spec.source is given. Images are uint8 [C, H, W] of the spec's
-    shape, anything else float32. Labels, captions and names stay with their records when some are skipped.
+    A field is what a batch holds: "real", "source" where spec.source is given, and "text", the vector [T] of the caption, where
+    spec.text is T. Images are uint8 [C, H, W] of the spec's shape, anything else float32. Labels, captions and names stay with
+    their records when some are skipped.
     """
 
     spec: DataSpec

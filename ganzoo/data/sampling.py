@@ -22,7 +22,7 @@ class Sampler:
     """Draws batches of a store: field -> float32 on the device (images in [-1, 1]), "labels" int64 where there are any.
 
     `position` counts the records drawn over all ranks. Epoch e is a permutation by (seed, e); epochs follow each other without
-    a gap, inside a batch if need be. With `flip` each draw of an image is mirrored or not, all fields of a record alike. A
+    a gap, inside a batch if need be. With `flip` each draw of an image is mirrored or not, all images of a record alike. A
     batch is of `batch` records over all ranks, and rank r takes the r-th of `world` equal slices. The records lie on the device
     where they fit into a quarter of its free memory (`in_memory` decides otherwise); else a thread reads ahead from the memory
     map. Both give the same batches, bit for bit, and neither waits for the device.

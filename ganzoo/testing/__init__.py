@@ -25,7 +25,7 @@ where it does not apply; pytest and unittest take both as they are. Each takes w
 
     package      check(distribution)              PACKAGE_CHECKS
     component    check(entry)                     COMPONENT_CHECKS, for every kind
-    dataset      check(entry, options)
+    dataset      check(entry, options)            the same for an encoder
     recipe       check(entry, data)               data: the table of a data set, for a recipe that names none
     other kinds  check(entry, data, options)      and TRAINING_CHECKS, for whatever plays in a training
 

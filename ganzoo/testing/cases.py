@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ CLASSES = ("first", "second", "third")
 # Whole numbers that make a network small, for the options of that name which it may have.
 _SMALL = {"channels": 4, "max_channels": 16, "width": 8, "z_dim": 4, "embedding": 4, "size": 32}
 _SIDES = (8, 32, 128, 512)
+_TEXT = 5  # width of a caption's vector
 
 
 # ---- data
@@ -35,7 +36,7 @@ _SIDES = (8, 32, 128, 512)
 def suitable_data(component: Component) -> list[DataSpec]:
     """Small data that the component declares to fit: each modality that is known here, grey, not square, and with classes.
 
-    The most telling come first.
+    With a source or with captions' vectors where it speaks of them. The most telling come first.
     """
     said = component.provides | component.needs
     domains = "domains" in said
@@ -43,6 +44,8 @@ def suitable_data(component: Component) -> list[DataSpec]:
     plain = [spec for spec in _plain_data(component) if not component.modality or spec.modality in component.modality]
     if source:
         plain = [spec.replace(source=spec) for spec in plain if spec.modality == "image"]
+    if not {"text", "matching"}.isdisjoint(said):
+        plain = [spec.replace(text=_TEXT) for spec in plain]
     first = [spec for i, spec in enumerate(plain) if spec.modality not in {before.modality for before in plain[:i]}]
     labelled = [spec.replace(classes=CLASSES, domains=CLASSES if domains else ()) for spec in first]
     if component.labels == "refused":
@@ -120,6 +123,21 @@ def small_options(target: Any) -> dict[str, int]:
     """Options that keep a network small, of those that the target has: channels, width, z_dim and their like."""
     known = options_of(target)
     return {name: value for name, value in _SMALL.items() if name in known}
+
+
+def alternatives(entry: Entry, options: Options) -> Iterator[tuple[str, Any]]:
+    """Another value for each option for which one is obvious."""
+    for name, option in options_of(get_registry().load(entry)).items():
+        now = options.get(name, option.default)
+        words = [arm for arm in (option.annotation, *get_args(option.annotation)) if get_origin(arm) is Literal]
+        if words:
+            yield from ((name, word) for word in get_args(words[0]) if word != now)
+        elif isinstance(now, bool):
+            yield name, not now
+        elif isinstance(now, int | float):
+            yield name, now + 1
+        elif name == "res":
+            yield name, (12, 20)
 
 
 # ---- comparing

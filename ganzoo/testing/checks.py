@@ -6,6 +6,7 @@ from ganzoo.testing import (
     augmentations,
     datasets,
     discriminators,
+    encoders,
     features,
     games,
     generators,
@@ -31,6 +32,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "game": games.CHECKS,
     "dataset": datasets.CHECKS,
     "features": features.CHECKS,
+    "encoder": encoders.CHECKS,
     "metric": metrics.CHECKS,
     "recipe": recipes.CHECKS,
 }

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import numpy as np
 
+from ganzoo.data.cache import fields_of
 from ganzoo.errors import GanzooError
 from ganzoo.interfaces import Dataset
-from ganzoo.options import Option, options_of
+from ganzoo.options import options_of
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry, get_registry
-from ganzoo.testing.cases import NO_OPTIONS, Options, build
+from ganzoo.testing.cases import NO_OPTIONS, Options, alternatives, build
 from ganzoo.testing.contracts import Skip, check, expect
 
 _LOOKED_AT = 16  # records
@@ -36,6 +37,9 @@ def check_dataset_records(entry: Entry, options: Options = NO_OPTIONS) -> None:
     spec = dataset.spec
     expect(isinstance(spec, DataSpec), "spec, a DataSpec", type(spec).__name__)
     expect(DataSpec.from_dict(spec.to_dict()) == spec, "a spec that run.toml can hold", spec)
+    said, has = "text" in entry.component.provides, spec.text > 0
+    expect(said == has, "provides={'text'} if and only if spec.text is a width", f"spec.text = {spec.text}")
+    expect(not has or dataset.captions is not None, "captions, whose vectors the records hold", dataset.captions)
     takes = entry.component.modality
     expect(not takes or spec.modality in takes, f"data of modality {' or '.join(sorted(takes))}", spec.modality)
 
@@ -62,22 +66,21 @@ def check_dataset_labels(entry: Entry, options: Options = NO_OPTIONS) -> None:
 
 
 @check(
-    "decode gives 'real' (and 'source' where the spec has one): images uint8 [C, H, W] from 0 to 255, all else finite float32"
+    "decode gives 'real' ('source', 'text' where the spec has them): images uint8 [C, H, W] from 0 to 255, else finite float32"
 )
 def check_dataset_decode(entry: Entry, options: Options = NO_OPTIONS) -> None:
     dataset = _build(entry, options)
-    fields = {"real": dataset.spec} | ({"source": dataset.spec.source} if dataset.spec.source else {})
+    fields = fields_of(dataset.spec)
     records = [dataset.decode(i) for i in _sampled(dataset)]
     for record in records:
         expect(set(record) == set(fields), f"fields {', '.join(sorted(fields))}", ", ".join(sorted(record)))
-        for name, spec in fields.items():
-            dtype = np.dtype(np.uint8 if spec.modality == "image" else np.float32)
+        for name, (shape, dtype) in fields.items():
             value = record[name]
-            fits = value.shape == spec.shape and value.dtype == dtype
-            expect(fits, f"'{name}' {dtype} {list(spec.shape)}", f"{value.dtype} {list(value.shape)}")
+            fits = value.shape == shape and value.dtype == dtype
+            expect(fits, f"'{name}' {dtype} {list(shape)}", f"{value.dtype} {list(value.shape)}")
             expect(bool(np.isfinite(value).all()), f"finite values in '{name}'", "NaN or infinity")
-    for name, spec in fields.items():
-        highest = max(int(record[name].max()) for record in records) if spec.modality == "image" else 255
+    for name, (_, dtype) in fields.items():
+        highest = max(int(record[name].max()) for record in records) if dtype == np.uint8 else 255
         expect(
             highest > 1, f"'{name}' from 0 to 255", f"nothing above {highest}: floats in [0, 1] that were cut to whole numbers?"
         )
@@ -119,7 +122,7 @@ def check_dataset_fingerprint(entry: Entry, options: Options = NO_OPTIONS) -> No
     hexadecimal = isinstance(print_, str) and len(print_) >= 16 and set(print_) <= set(string.hexdigits)
     expect(hexadecimal, "a hex digest of 16 digits or more", print_)
     expect(_build(entry, options).fingerprint() == print_, "the same from another instance", "another")
-    for name, value in _alternatives(entry, options):
+    for name, value in alternatives(entry, options):
         try:
             other = _build(entry, {**options, name: value})
             if other.fingerprint() != print_:
@@ -161,22 +164,6 @@ def _sampled(dataset: Dataset) -> list[int]:
 
 def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(value, other[name]) for name, value in one.items())
-
-
-def _alternatives(entry: Entry, options: Options) -> Iterator[tuple[str, Any]]:
-    """Another value for each option for which one is obvious."""
-    known: dict[str, Option] = options_of(get_registry().load(entry))
-    for name, option in known.items():
-        now = options.get(name, option.default)
-        words = [arm for arm in (option.annotation, *get_args(option.annotation)) if get_origin(arm) is Literal]
-        if words:
-            yield from ((name, word) for word in get_args(words[0]) if word != now)
-        elif isinstance(now, bool):
-            yield name, not now
-        elif isinstance(now, int | float):
-            yield name, now + 1
-        elif name == "res":
-            yield name, (12, 20)
 
 
 @contextmanager

@@ -175,6 +175,13 @@ def check_discriminator_labels(entry: Entry, data: DataSpec, options: Options = 
     networks.labels_matter(Trial(entry, data, options))
 
 
+@check("'matching': the logits depend on the caption")
+def check_discriminator_matching(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    if "matching" not in entry.component.provides:
+        raise Skip("it does not provide 'matching'")
+    networks.text_matters(Trial(entry, data, options), "'matching'")
+
+
 @check("torch.func.functional_call seats it on other parameters and buffers, and leaves its own alone")
 def check_discriminator_functional_call(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     trial = Trial(entry, data, options)
@@ -239,6 +246,7 @@ CHECKS = (
     check_discriminator_features,
     check_discriminator_classes,
     check_discriminator_labels,
+    check_discriminator_matching,
     check_discriminator_functional_call,
     check_discriminator_deepcopy,
     check_discriminator_state_dict,

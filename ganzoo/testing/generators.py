@@ -115,6 +115,13 @@ def check_generator_labels(entry: Entry, data: DataSpec, options: Options = NO_O
     networks.labels_matter(Trial(entry, data, options))
 
 
+@check("needs={'text'}: samples depend on the caption")
+def check_generator_text(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    if "text" not in entry.component.needs:
+        raise Skip("it does not need 'text'")
+    networks.text_matters(Trial(entry, data, options), "needs={'text'}")
+
+
 @check("it can be built and called on torch.device('meta'), where `--dry-run` rehearses")
 def check_generator_meta(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     networks.lives_on_meta(Trial(entry, data, options))
@@ -159,6 +166,7 @@ CHECKS = (
     check_generator_bf16,
     check_generator_channels_last,
     check_generator_labels,
+    check_generator_text,
     check_generator_meta,
     check_generator_style,
 )

@@ -236,16 +236,23 @@ def labels_matter(trial: Trial) -> None:
         raise Skip("these data have no classes")
     if "classes" in trial.entry.component.provides:
         raise Skip("labels are held against its class logits")
+    labels = trial.inputs(trial.network())[1]["labels"]
+    _expect_heard(trial, "labels", (labels + 1) % len(trial.data.classes), f"another class, as labels='{wants}' says")
+
+
+def text_matters(trial: Trial, capability: str) -> None:
+    """Another caption, another output."""
+    other = make_batch(trial.data, 4 * trial.group, seed=9)["text"]
+    _expect_heard(trial, "text", other, f"the vector of another caption, as {capability} says")
+
+
+def _expect_heard(trial: Trial, name: str, value: Tensor, what: str) -> None:
     network = randomised(trial.network()).eval()
     x, condition = trial.inputs(network)
-    labels = condition["labels"]
-    other = {**condition, "labels": (labels + 1) % len(trial.data.classes)}
     with torch.no_grad():
-        one, two = _answer(network(x, condition)), _answer(network(x, other))
+        one, two = _answer(network(x, condition)), _answer(network(x, {**condition, name: value}))
     deaf = (one == two).reshape(len(one), -1).all(1).sum()
-    expect(
-        not deaf, f"another output for another class, as labels='{wants}' says", f"{int(deaf)} of {len(one)} samples the same"
-    )
+    expect(not deaf, f"another output for {what}", f"{int(deaf)} of {len(one)} samples the same")
 
 
 def _answer(said: Tensor | Score) -> Tensor:

@@ -19,10 +19,10 @@ from torch import nn
 from ganzoo.catalog import canonical, get_catalog
 from ganzoo.config import layer_from_dict
 from ganzoo.errors import GanzooError
-from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Features, Game, Loss, Metric, Regularizer
+from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Encoder, Features, Game, Loss, Metric, Regularizer
 from ganzoo.options import coerce, options_of
 from ganzoo.plugin import API
-from ganzoo.registry import CORE, GROUP, Entry, discover, get_registry
+from ganzoo.registry import CORE, GROUP, WITHOUT_DATA, Entry, discover, get_registry
 from ganzoo.testing.cases import build, suitable_data
 from ganzoo.testing.contracts import Skip, Untried, check, expect
 from ganzoo.testing.wheels import packed_files, source_of
@@ -35,10 +35,12 @@ _BASES: dict[str, type] = {
     "augmentation": Augment,
     "game": Game,
     "dataset": Dataset,
+    "encoder": Encoder,
     "features": Features,
     "metric": Metric,
 }
-_GIVEN = {"game": ["data", "parts"], "dataset": []}  # what a target is built from beside its options; else the data
+# What a target is built from beside its options; else the data.
+_GIVEN: dict[str, list[str]] = {"game": ["data", "parts"], **{kind: [] for kind in WITHOUT_DATA}}
 
 # Imports the entry modules, then every target, in a process of its own, and notes what each of the two changed.
 _PROBE = """
@@ -217,7 +219,7 @@ def check_component_declared(entry: Entry) -> None:
         expect(component.min_group >= 1, "min_group from 1", component.min_group)
 
 
-@check("the target imports and is of its kind: built as target(data, **options), a data set as target(**options)")
+@check("the target imports and is of its kind: built as target(data, **options), a data set or encoder as target(**options)")
 def check_component_target(entry: Entry) -> None:
     registry = get_registry()
     target = registry.load(entry)
@@ -232,7 +234,7 @@ def check_component_target(entry: Entry) -> None:
     _expect_signature(entry, target)
     if isinstance(target, type):
         expect(issubclass(target, base), f"a subclass of {base.__module__}.{base.__qualname__}", target.__qualname__)
-    elif entry.kind not in ("game", "dataset"):
+    elif entry.kind not in ("game", *WITHOUT_DATA):
         part = build(entry, suitable_data(entry.component)[0])
         expect(isinstance(part, base), f"a {base.__module__}.{base.__qualname__}", type(part).__name__)
 

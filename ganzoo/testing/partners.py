@@ -32,16 +32,16 @@ class PartnerGenerator(nn.Module):
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        self.z_dim, self.classes, self.shape = _Z_DIM, len(data.classes), data.shape
+        self.z_dim, self.data, self.shape = _Z_DIM, data, data.shape
         image = data.source or (data if data.domains else None)
         eats = math.prod(image.shape) if image is not None else _Z_DIM
-        self.first = nn.Linear(eats + self.classes, _STYLES * _WIDTH)
+        self.first = nn.Linear(eats + len(data.classes) + data.text, _STYLES * _WIDTH)
         self.out = nn.Linear(_STYLES * _WIDTH, math.prod(data.shape))
         self.bounded = data.modality == "image"
         self.register_buffer("mean_w", torch.zeros(_WIDTH))
 
     def mapping(self, x: Tensor, condition: Condition) -> Tensor:
-        return self.first(_beside(x.flatten(1), condition, self.classes)).tanh().unflatten(1, (_STYLES, _WIDTH))
+        return self.first(_beside(x.flatten(1), condition, self.data)).tanh().unflatten(1, (_STYLES, _WIDTH))
 
     def synthesis(self, w: Tensor) -> Tensor:
         out = self.out(w.flatten(1)).unflatten(1, self.shape)
@@ -56,14 +56,14 @@ class PartnerDiscriminator(nn.Module):
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
-        self.labels = len(data.classes)
-        self.first = nn.Linear(math.prod(data.shape) + self.labels, _WIDTH)
+        self.data = data
+        self.first = nn.Linear(math.prod(data.shape) + len(data.classes) + data.text, _WIDTH)
         self.head = nn.Linear(_WIDTH, 1)
-        self.sort = nn.Linear(math.prod(data.shape), self.labels) if self.labels else None
+        self.sort = nn.Linear(math.prod(data.shape), len(data.classes)) if data.classes else None
 
     def forward(self, images: Tensor, condition: Condition) -> Score:
         flat = images.flatten(1)
-        features = self.first(_beside(flat, condition, self.labels)).tanh()
+        features = self.first(_beside(flat, condition, self.data)).tanh()
         classes = self.sort(flat) if self.sort is not None else None
         return Score(self.head(features).squeeze(1), (features,), classes)
 
@@ -78,8 +78,11 @@ class PartnerLoss(Loss):
         return softplus(-fake.logits)
 
 
-def _beside(x: Tensor, condition: Condition, classes: int) -> Tensor:
-    return torch.cat([x, one_hot(condition["labels"], classes).to(x.dtype)], 1) if classes else x
+def _beside(x: Tensor, condition: Condition, data: DataSpec) -> Tensor:
+    """x [N, F] with what the condition says of the data."""
+    beside = [one_hot(condition["labels"], len(data.classes)).to(x.dtype)] if data.classes else []
+    beside += [condition["text"].to(x.dtype)] if data.text else []
+    return torch.cat([x, *beside], 1) if beside else x
 
 
 def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed: int = 0) -> Game:

@@ -16,7 +16,7 @@ import numpy as np
 from ganzoo.catalog import canonical, get_catalog
 from ganzoo.errors import PluginError, UsageError, did_you_mean
 from ganzoo.options import options_of
-from ganzoo.registry import GROUP, Entry, get_registry, one_line
+from ganzoo.registry import GROUP, WITHOUT_DATA, Entry, get_registry, one_line
 from ganzoo.testing.cases import CLASSES, suitable_data
 from ganzoo.testing.checks import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, PLAYING, TRAINING_CHECKS
 from ganzoo.testing.contracts import Check, Failure, Skip, Untried
@@ -150,8 +150,8 @@ def _cases_of(entry: Entry) -> Iterator[Case]:
     for check in CHECKS.get(entry.kind, ()):
         if entry.kind == "recipe":
             yield Case(check, subject, lambda check=check: _on_recipe_data(check, entry))  # type: ignore[misc]
-        elif entry.kind == "dataset":
-            yield Case(check, subject, lambda check=check: _on_records(check, entry))  # type: ignore[misc]
+        elif entry.kind in WITHOUT_DATA:
+            yield Case(check, subject, lambda check=check: _on_its_own(check, entry))  # type: ignore[misc]
         else:
             yield Case(check, subject, lambda check=check: _on_data(check, entry, _MOST.get(entry.kind)))  # type: ignore[misc]
     for check in TRAINING_CHECKS if entry.kind in PLAYING else ():
@@ -173,7 +173,7 @@ def _on_data(check: Check, entry: Entry, most: int | None) -> Iterator[Callable[
             yield lambda data=data: check(entry, data, options)  # type: ignore[misc]
 
 
-def _on_records(check: Check, entry: Entry) -> Iterator[Callable[[], None]]:
+def _on_its_own(check: Check, entry: Entry) -> Iterator[Callable[[], None]]:
     with _options(entry) as options:
         yield lambda: check(entry, options)
 

@@ -94,7 +94,7 @@ def test_a_broken_catalogue_ends_all_only(some: Site, ganzoo: Ganzoo) -> None:
 def test_names_that_clash_are_written_as_they_are_typed(site: Site, ganzoo: Ganzoo) -> None:
     site.healthy("ganzoo-a", ("encoder", "same"), ("encoder", "other"))
     site.healthy("ganzoo-b", ("encoder", "same"))
-    lines = [line.split()[1] for line in ganzoo("list", "encoder").stdout.splitlines()]
+    lines = [line.split()[1] for line in ganzoo("list", "encoder", GANZOO_PLUGINS="ganzoo-a,ganzoo-b").stdout.splitlines()]
     assert lines == ["other", "ganzoo-a/same", "ganzoo-b/same"]
 
 
@@ -104,7 +104,9 @@ def test_a_summary_is_shown_as_it_is(site: Site, ganzoo: Ganzoo) -> None:
         "from ganzoo.plugin import Component, hookimpl\n@hookimpl\ndef ganzoo_components():\n"
         "    yield Component('encoder', 'x', 'json:dumps', summary='over [bold]two[/bold]\\n lines')\n",
     )
-    assert ganzoo("list", "encoder").stdout == "encoder  x  ganzoo-a 1.0  over [bold]two[/bold] lines\n"
+    assert (
+        ganzoo("list", "encoder", GANZOO_PLUGINS="ganzoo-a").stdout == "encoder  x  ganzoo-a 1.0  over [bold]two[/bold] lines\n"
+    )
     # On a terminal rich draws, and must not take the brackets for its own.
     program = f"{sys.executable} -m ganzoo list encoder"
     drawn = subprocess.run(["script", "-qec", program, "/dev/null"], capture_output=True, text=True, check=True)

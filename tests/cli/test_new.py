@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_every_kind_with_a_contract_can_be_begun() -> None:
-    assert set(DECLARED) == set(SUMMARIES) == set(KINDS) - {"encoder"}
+    assert set(DECLARED) == set(SUMMARIES) == set(KINDS)
 
 
 def test_what_it_writes(cli: Cli) -> None:
@@ -72,7 +72,6 @@ def test_another_licence_and_place(cli: Cli) -> None:
         (["generator"], "'generator' has no name: write KIND NAME"),
         (["generators", "a", "loss"], "'loss' has no name"),
         (["generater", "a"], "there is no kind 'generater'. Did you mean 'generator'?"),
-        (["encoder", "a"], "knows no encoder yet"),
         (["loss", "My Loss"], "must be lower case"),
         (["loss", "none"], "'none' is reserved"),
         (["loss", "a", "loss", "a"], "loss 'a' is asked for twice"),

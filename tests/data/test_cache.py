@@ -54,6 +54,30 @@ class Numbered(Dataset):
         return {"real": np.full(self.spec.shape, index % 251, np.uint8), "source": np.full(2, index / 2, np.float32)}
 
 
+class Told(Numbered):
+    """And with the vector of its caption, [index, -index]."""
+
+    def __init__(self, count: int, bad: tuple[int, ...] = ()) -> None:
+        super().__init__(count, bad)
+        self.spec = self.spec.replace(text=2)
+
+    def fingerprint(self) -> str:
+        return f"told {super().fingerprint()}"
+
+    def decode(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
+        return {**super().decode(index), "text": np.array([index, -index], np.float32)}
+
+
+def test_vectors_of_captions_stay_with_their_records() -> None:
+    for _ in range(2):  # decoded, then from the cache
+        store = materialise(Told(300, bad=(7, 200)))
+        kept = [i for i in range(300) if i not in (7, 200)]
+        assert store.fields["text"].dtype == np.float32
+        assert store.fields["text"].tolist() == [[i, -i] for i in kept]
+        assert real(store) == [i % 251 for i in kept]
+        assert list(store.captions or ()) == [f"picture {i}" for i in kept]
+
+
 def real(store: Any) -> list[int]:
     assert (store.fields["real"] == store.fields["real"][:, :1, :1, :1]).all()
     return list(store.fields["real"][:, 0, 0, 0])

@@ -10,12 +10,13 @@ import pytest
 
 from ganzoo.options import options_of
 from ganzoo.plugin import Component, DataSpec
-from ganzoo.registry import Entry, get_registry
+from ganzoo.registry import WITHOUT_DATA, Entry, get_registry
 from ganzoo.testing import Check, Skip, suitable_data
 from ganzoo.testing.cases import CLASSES
 
 IMAGES = DataSpec("image", (3, 8, 8))
 LABELLED = IMAGES.replace(classes=CLASSES)
+TOLD = IMAGES.replace(text=5)
 POINTS = DataSpec("points", (2,))
 
 
@@ -84,7 +85,7 @@ class Fault:
 
     def is_caught(self, kind: str) -> None:
         entry = tried(kind, self.target, **self.declared)
-        arguments: list[Any] = [entry, self.options] if kind == "dataset" else [entry, self.data, self.options]
+        arguments: list[Any] = [entry, self.options] if kind in WITHOUT_DATA else [entry, self.data, self.options]
         with pytest.raises(AssertionError, match=self.words) as caught:
             self.check(*arguments)
         said = str(caught.value)

@@ -64,6 +64,34 @@ class LabelsWithoutClasses(Sound):
         self.spec = self.spec.replace(classes=())
 
 
+class Captioned(Sound):
+    """With captions and their vectors; breaks no contract where it declares them."""
+
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.spec = self.spec.replace(text=3)
+        self.captions: list[str] | None = [f"stripe {i}" for i in range(6)]
+
+    def decode(self, index: int) -> dict[str, Array]:
+        return {**super().decode(index), "text": np.full(3, index, np.float32)}
+
+
+class VectorsOfNoCaptions(Captioned):
+    def __init__(self, *, level: int = 200) -> None:
+        super().__init__(level=level)
+        self.captions = None
+
+
+class OtherWidthOfText(Captioned):
+    def decode(self, index: int) -> dict[str, Array]:
+        return {**super().decode(index), "text": np.full(4, index, np.float32)}
+
+
+class ForgetsTheText(Captioned):
+    def decode(self, index: int) -> dict[str, Array]:
+        return {"real": super().decode(index)["real"]}
+
+
 class Floats(Sound):
     def decode(self, index: int) -> dict[str, Array]:
         return {"real": super().decode(index)["real"].astype(np.float32) / 127.5 - 1}
@@ -116,9 +144,17 @@ class DrawsNothing(Sound):
 
 
 POINTS = {"modality": "points"}
+TOLD = {"provides": {"text"}}
 FAULTS = [
     Fault(datasets.check_dataset_records, TooFewNames, "expected 7 names; seen: 6"),
     Fault(datasets.check_dataset_records, Sound, "data of modality points; seen: image", declared=POINTS),
+    Fault(
+        datasets.check_dataset_records, Captioned, "provides={'text'} if and only if spec.text is a width; seen: spec.text = 3"
+    ),
+    Fault(datasets.check_dataset_records, Sound, "if and only if spec.text is a width; seen: spec.text = 0", declared=TOLD),
+    Fault(datasets.check_dataset_records, VectorsOfNoCaptions, "captions, whose vectors", declared=TOLD),
+    Fault(datasets.check_dataset_decode, OtherWidthOfText, r"'text' float32 \[3\]; seen: float32 \[4\]", declared=TOLD),
+    Fault(datasets.check_dataset_decode, ForgetsTheText, "fields real, text; seen: real", declared=TOLD),
     Fault(datasets.check_dataset_labels, LabelsFromOne, "labels from 0 to 1; seen: 1 to 2"),
     Fault(datasets.check_dataset_labels, NarrowLabels, r"int64 \[6\]; seen: uint8"),
     Fault(datasets.check_dataset_labels, LabelsWithoutClasses, "labels if and only if spec.classes"),
@@ -160,6 +196,7 @@ def test_so_do_those_with_and_without_labels(name: str, labels: bool) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_a_sound_data_set_passes(check: Check) -> None:
     check(tried("dataset", Sound, modality="image"), {})
+    check(tried("dataset", Captioned, **TOLD), {})
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)

@@ -15,7 +15,7 @@ from ganzoo.registry import Entry
 from ganzoo.testing import Check, discriminators
 from ganzoo.testing.discriminators import CHECKS
 
-from .conftest import LABELLED, Fault, covered, has_a_norm, installed, name_of, on_suitable_data, tried, without_couples
+from .conftest import LABELLED, TOLD, Fault, covered, has_a_norm, installed, name_of, on_suitable_data, tried, without_couples
 
 
 class Sound(nn.Module):
@@ -234,6 +234,9 @@ FAULTS = [
     Fault(discriminators.check_discriminator_classes, ReadsTheAnswer, "do not look at the label", LABELLED, SORTS),
     Fault(discriminators.check_discriminator_classes, NoFeatures, "class logits; seen: None", LABELLED, SORTS),
     Fault(discriminators.check_discriminator_labels, DeafToLabels, "4 of 4 samples the same", LABELLED, USED),
+    Fault(
+        discriminators.check_discriminator_matching, Sound, "another caption, as 'matching'", TOLD, {"provides": {"matching"}}
+    ),
     Fault(discriminators.check_discriminator_functional_call, HoldsItsWeight, "a network that has these parameters"),
     Fault(discriminators.check_discriminator_functional_call, MovesItsOwnBuffer, "mean moved"),
     Fault(discriminators.check_discriminator_deepcopy, KeepsFeatures, "RuntimeError: Only Tensors created explicitly"),

@@ -24,6 +24,7 @@ KINDS = {
     "augmentation": "augmentations",
     "dataset": "datasets",
     "discriminator": "discriminators",
+    "encoder": "encoders",
     "features": "features",
     "game": "games",
     "generator": "generators",

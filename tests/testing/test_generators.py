@@ -13,7 +13,19 @@ from ganzoo.interfaces import Condition, DataSpec
 from ganzoo.testing import Check, generators
 from ganzoo.testing.generators import CHECKS
 
-from .conftest import LABELLED, POINTS, Fault, covered, has_a_norm, installed, name_of, on_suitable_data, tried, without_couples
+from .conftest import (
+    LABELLED,
+    POINTS,
+    TOLD,
+    Fault,
+    covered,
+    has_a_norm,
+    installed,
+    name_of,
+    on_suitable_data,
+    tried,
+    without_couples,
+)
 
 
 class Sound(nn.Module):
@@ -187,6 +199,7 @@ FAULTS = [
     Fault(generators.check_generator_bf16, CancelsInBf16, "NaN or infinity", POINTS),
     Fault(generators.check_generator_channels_last, ViewsStrides, "the same output in channels_last"),
     Fault(generators.check_generator_labels, DeafToLabels, "4 of 4 samples the same", LABELLED, USED),
+    Fault(generators.check_generator_text, Sound, "the vector of another caption, as needs", TOLD, {"needs": {"text"}}),
     Fault(generators.check_generator_meta, OnTheCPU, "grid elsewhere"),
     Fault(generators.check_generator_meta, CountsOnTheCPU, "every tensor on its input's device"),
     Fault(generators.check_generator_style, FlatStyles, r"of shape \[N, L, W\]; seen: \[4, 12\]", declared=STYLE),

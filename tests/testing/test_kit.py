@@ -19,6 +19,7 @@ from ganzoo.testing import (
     augmentations,
     datasets,
     discriminators,
+    encoders,
     features,
     games,
     generators,
@@ -41,6 +42,7 @@ MODULES: Mapping[ModuleType, tuple[testing.Check, ...]] = {
     metrics: CHECKS["metric"],
     datasets: CHECKS["dataset"],
     features: CHECKS["features"],
+    encoders: CHECKS["encoder"],
     recipes: CHECKS["recipe"],
     package: PACKAGE_CHECKS + COMPONENT_CHECKS,
     training: TRAINING_CHECKS,
@@ -101,4 +103,6 @@ def test_suitable_data_have_classes_and_sources_as_declared() -> None:
     pairs = suitable_data(Component("generator", "tried", "m:a", provides=frozenset({"translate"})))
     assert pairs
     assert all(spec.source is not None and spec.modality == "image" for spec in pairs)
+    for declared in ({"needs": {"text"}}, {"provides": {"matching"}}, {"needs": {"matching"}}):
+        assert all(spec.text > 0 for spec in suitable_data(Component("generator", "tried", "m:a", **declared)))  # type: ignore[arg-type]
     assert {spec.modality for spec in suitable_data(Component("loss", "tried", "m:a"))} == {"image", "points", "signal"}

@@ -24,7 +24,7 @@ class Packing(Regularizer):
         self.m = m
 
     def data(self, spec: DataSpec) -> DataSpec:
-        return spec.replace(shape=(self.m * spec.channels, *spec.resolution))
+        return spec.replace(shape=(self.m * spec.channels, *spec.resolution), text=0)  # a pack has no caption of its own
 
     def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
         n, channels, *places = images.shape

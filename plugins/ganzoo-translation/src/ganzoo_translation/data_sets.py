@@ -226,7 +226,7 @@ class _Computed(_Some):
         if images.spec.modality != "image":
             raise UsageError(f"data={data.name} holds {images.spec.modality} data: give a data set of images")
         super().__init__(images, split, held_out)
-        plain = images.spec.replace(classes=(), source=None)
+        plain = images.spec.replace(classes=(), source=None, text=0)
         self.spec, self.labels = plain.replace(source=source(plain)), None
 
     def decode(self, index: int) -> dict[str, Array]:
