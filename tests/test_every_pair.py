@@ -244,8 +244,8 @@ PAIRS = [
     ("dcgan", "patch", "images"),
     ("unet", "patch", "emoji-pairs"),
     ("resnet-translator", "mlp", "emoji-pairs"),
-    ("text-dcgan", "text-dcgan", "captioned"),
-    ("mlp", "text-dcgan", "captioned"),
+    ("text-dcgan", "text", "captioned"),
+    ("mlp", "text", "captioned"),
     ("stargan", "stargan", "emoji-styles"),
     ("stargan", "mlp", "emoji-styles"),
 ]

@@ -227,6 +227,7 @@ NOT_ADMITTED: Mapping[str, str] = {
     "identity": "there is no way back",
     "image-pool": "its images of some time ago are more state than the two players",
     "lecam": "its anchors are more state than the two players",
+    "matching-aware": "there are no captions",
     "minibatch-discrimination": "D has no head",
     "minibatch-stddev": "D has no head",
     "path-length": "G has no styles",

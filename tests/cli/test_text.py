@@ -20,7 +20,7 @@ from ganzoo.registry import create
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
 
-NETWORKS = ("--gen", "text-dcgan:channels=4,z_dim=8,embedding=4", "--disc", "text-dcgan:channels=4,embedding=4")
+NETWORKS = ("--gen", "text-dcgan:channels=4,z_dim=8,embedding=4", "--disc", "text:channels=4,embedding=4")
 SMALL = ("--res", "8", "--batch", "8", "--kimg", "0.032", "--device", "cpu")
 DATA = "captioned:data=emoji(labels=false),encoder=hashed-words(width=32)"
 
@@ -173,12 +173,12 @@ def test_an_encoder_that_is_not_the_one_of_the_training_is_named(cli: Cli, run: 
     ("given", "says"),
     [
         (("--gen", "text-dcgan"), ("needs 'text'", "which dataset 'emoji' does not provide", "dataset 'captioned'")),
-        (("--disc", "text-dcgan"), ("needs 'text'", "which dataset 'emoji' does not provide")),
+        (("--disc", "text"), ("needs 'text'", "which dataset 'emoji' does not provide")),
         (
             ("--gen", "dcgan", "--disc", "dcgan", "--reg", "matching-aware", "--data", DATA),
-            ("needs 'matching'", "which discriminator 'dcgan' does not provide; these do: discriminator 'text-dcgan'"),
+            ("needs 'matching'", "which discriminator 'dcgan' does not provide; these do: discriminator 'text'"),
         ),
-        ((*NETWORKS, "--data", DATA, "--reg", "packing"), ("discriminator 'text-dcgan'", "no packs of samples")),
+        ((*NETWORKS, "--data", DATA, "--reg", "packing"), ("discriminator 'text'", "no packs of samples")),
         ((*NETWORKS, "--data", "captioned:path=absent"), ("there is no 'absent'",)),
         ((*NETWORKS, "--data", "captioned:path=bare"), ("2 of 2 images have no caption, 0.png, 1.png; write them into 0.txt",)),
     ],

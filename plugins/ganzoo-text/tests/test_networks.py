@@ -69,7 +69,7 @@ def test_sizes(size, upsample):
     condition = {"text": torch.randn(2, 7)}
     made = create("generator", "text-dcgan", data, channels=4, upsample=upsample)(torch.randn(2, 100), condition)
     assert made.shape == (2, 3, *size)
-    assert create("discriminator", "text-dcgan", data, channels=4)(made, condition).logits.shape == (2,)
+    assert create("discriminator", "text", data, channels=4)(made, condition).logits.shape == (2,)
 
 
 @pytest.mark.parametrize("network", [TextDCGANGenerator, TextDiscriminator])

@@ -31,12 +31,12 @@ def ganzoo_components() -> Iterator[Component]:
         modality=frozenset({"image"}),
         resolutions="power of two from 8",
         couples=COUPLES,
-        recommends={**RECOMMENDS, "disc": "text-dcgan"},
+        recommends={**RECOMMENDS, "disc": "text"},
         aliases=("GAN-CLS", "text to image"),
     )
     yield Component(
         "discriminator",
-        "text-dcgan",
+        "text",
         "ganzoo_text.networks:TextDiscriminator",
         summary="Strided convolutions: whether it is an image, and by projection whether it is one of its caption",
         paper=GAN_CLS,
