@@ -71,6 +71,16 @@ class DataSpec:
         """(H, W) of images, (L,) of signals, () of points."""
         return self.shape[1:]
 
+    @property
+    def translates(self) -> bool:
+        """Whether samples are made of images: of a source, or of the images of another domain."""
+        return self.source is not None or bool(self.domains)
+
+    @property
+    def of_records(self) -> bool:
+        """Whether samples are made of the data's records: of images, or of captions; else of noise and a class."""
+        return self.translates or self.text > 0
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON and TOML values; `from_dict` undoes it."""
         out: dict[str, Any] = {"modality": self.modality, "shape": list(self.shape)}

@@ -307,8 +307,7 @@ def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device
         in_memory=settings.in_memory,
         channels_last=bool(channels_last),
     )
-    spec = plan.data
-    records = sampler.records(_PREVIEWED) if spec.source is not None or spec.domains or spec.text else None
+    records = sampler.records(_PREVIEWED) if plan.data.of_records else None
     preview = Preview(game, device, settings.seed, _class_counts(store), records)
     draw = partial(plan.dataset.draw, real=np.array(store.fields["real"][:4096]))
     observers = Observers([("display", display), *get_registry().observers()], display.say)

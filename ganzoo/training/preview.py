@@ -35,16 +35,15 @@ class Preview:
     ) -> None:
         self.game, self.device, self.class_counts = game, device, class_counts
         self.records = dict(records or {})
-        self._translates = game.data.source is not None or bool(game.data.domains)
         self.columns, labels = self._layout()
         generator = torch.Generator(device).manual_seed(seed)
         self.settling: list[Batch] = []
         if self.records:
-            count, shown = len(self.records["real"]), _RECORDS if self._translates else len(labels)
+            count, shown = len(self.records["real"]), _RECORDS if game.data.translates else len(labels)
             self.batch = self._of_data(torch.arange(shown) * max(count // shown, 1), generator)
             for i in range(_SETTLING):
                 self.settling.append(self._of_data(torch.arange(i * _CHUNK, (i + 1) * _CHUNK), generator))
-        elif not (self._translates or game.data.text):
+        elif not game.data.of_records:
             self.batch = self._inputs(len(labels), generator, torch.tensor(labels) if class_counts else None)
             self.settling = [self._inputs(_CHUNK, generator) for _ in range(_SETTLING)]
 
