@@ -334,17 +334,21 @@ MISFITS = [
 def test_misfits_are_refused_with_both_named(one: Entry, other: Entry, data: dict[str, Spec]) -> None:
     """With labels and without, among partners that each of the two alone would go with."""
     asked = {KEYS[entry.kind]: entry for entry in (one, other)}
+    game = next((g for g in map(game_for, (one, other)) if g.name != "adversarial"), REGISTRY.find("game", "adversarial"))
     for key, entries in (("gen", GENERATORS), ("disc", DISCRIMINATORS)):
         able = [e for e in entries if all(go_together([e, asked_for], REGISTRY) for asked_for in (one, other))]
+        able = [e for e in able if "translate" not in game.component.needs or "translate" in e.component.provides] or able
         asked.setdefault(key, next((e for e in able if e.name == "mlp"), (able or entries)[0]))
     translates = "translate" in asked["gen"].component.provides
     captions = any({"text", "matching"} & entry.component.needs for entry in asked.values())
-    for name in ("emoji-pairs",) if translates else ("captioned-32",) if captions else ("classes-32", "images-32"):
+    pairs = ("emoji-styles" if "domains" in game.component.provides else "emoji-pairs",)
+    for name in pairs if translates else ("captioned-32",) if captions else ("classes-32", "images-32"):
         layer = Layer("the test", regs_replace=True)
         layer.parts["data"] = data[name]
         for key in ("gen", "disc", "loss", "aug"):
             if key in asked:
                 layer.parts[key] = Spec(asked[key].name, {})
+        layer.parts["game"] = Spec(game.name, {})
         layer.regs = [Spec(entry.name, {}) for entry in (one, other) if entry.kind == "regularizer"]
         layer.settings["batch"] = 32
         with pytest.raises(UsageError) as refused:
