@@ -56,6 +56,7 @@ Batch = dict[
 Condition = Mapping[str, Tensor]  # any of labels [N] int64, source, text [N, T]
 
 CAPABILITIES: dict[str, str] = {
+    "aligned": "the data's source and image are a pair: what one shows, the other shows in the same place",
     "head": "D.head is the last Linear or Conv2d, called once, on the features",
     "style": "G.mapping(z, condition) -> w [N, L, W]; G.synthesis(w) -> images; G.mean_w [W] or [classes, W]",
     "features": "D returns Score.features, a non-empty tuple of tensors [N, ...]",

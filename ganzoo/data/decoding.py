@@ -101,6 +101,16 @@ def fit_array(pixels: np.ndarray[Any, Any], size: tuple[int, int], fit: Fit) -> 
     return planes
 
 
+def outlines(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Uint8 [1, H, W]: dark lines on white where an image, uint8 [C, H, W], changes most."""
+    padded = np.pad(pixels.astype(np.float32), ((0, 0), (1, 1), (1, 1)), "edge")
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    strength = np.sqrt(across**2 + down**2).max(0)  # of the colour that changes most
+    lines: np.ndarray[Any, Any] = (255 - strength.clip(0, 255)).astype(np.uint8)[None]
+    return lines
+
+
 def _open(stream: IO[bytes]) -> ImageFile.ImageFile:
     try:
         return Image.open(stream, formats=formats())

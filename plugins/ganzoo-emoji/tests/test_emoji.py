@@ -19,7 +19,7 @@ from PIL import Image
 
 import ganzoo_emoji
 from ganzoo_emoji import data_sets
-from ganzoo_emoji.data_sets import DATA, Emoji, EmojiPairs
+from ganzoo_emoji.data_sets import DATA, Emoji, EmojiPairs, EmojiStyles, EmojiUnpaired
 
 ROOT = Path(__file__).resolve().parent.parent
 CATEGORIES = (  # Unicode's, in its order, with how many each style has
@@ -194,6 +194,13 @@ def test_fingerprints_tell_settings_apart() -> None:
         EmojiPairs(),
         EmojiPairs(source="3d", target="flat"),
         EmojiPairs(res=(32, 32)),
+        EmojiPairs(split="all"),
+        EmojiPairs(split="held-out"),
+        EmojiUnpaired(),
+        EmojiUnpaired(source="3d", target="flat"),
+        EmojiStyles(),
+        EmojiStyles(styles=("flat", "3d")),
+        EmojiStyles(styles=("outlines", "3d", "flat")),
     ]
     assert len({data.fingerprint() for data in variants}) == len(variants)
     assert Emoji(res=(64, 64)).fingerprint() == Emoji().fingerprint()  # what None means
@@ -203,7 +210,7 @@ def test_fingerprints_tell_settings_apart() -> None:
 
 
 def test_pairs_are_aligned() -> None:
-    pairs, flat, shaded = EmojiPairs(), Emoji(), Emoji(style="3d")
+    pairs, flat, shaded = EmojiPairs(split="all"), Emoji(), Emoji(style="3d")
     assert [f"3d/{name}" for name in pairs.names] == list(shaded.names)
     assert pairs.captions == shaded.captions
     assert pairs.labels is not None
@@ -235,13 +242,49 @@ def test_pairs_show_the_same_thing() -> None:
     assert (partner < strangers).mean() > 0.8
 
 
+def test_what_is_held_out_is_in_no_training_set() -> None:
+    held = set(EmojiPairs(split="held-out").names)
+    assert 100 < len(held) < 220
+    assert held.isdisjoint(EmojiPairs().names)
+    assert len(EmojiPairs()) + len(held) == len(EmojiPairs(split="all"))
+    assert held.isdisjoint(code for name in EmojiUnpaired().names for code in name.split())
+    assert held.isdisjoint(name.split("/")[1] for name in EmojiStyles().names)
+    assert {name.split("/")[1] for name in EmojiStyles(split="held-out").names} == held
+
+
+def test_no_emoji_is_on_both_sides_of_the_unpaired() -> None:
+    data, flat, shaded = EmojiUnpaired(), Emoji(), Emoji(style="3d")
+    targets, sources = (set(side) for side in zip(*(name.split() for name in data.names), strict=True))
+    assert targets.isdisjoint(sources)
+    assert targets | sources == set(EmojiPairs().names)
+    assert len(data) == max(len(targets), len(sources))
+    target, source = data.names[3].split()
+    assert np.array_equal(data.decode(3)["real"].transpose(1, 2, 0), image(shaded, f"3d/{target}"))
+    assert np.array_equal(data.decode(3)["source"].transpose(1, 2, 0), image(flat, f"flat/{source}"))
+
+
+def test_styles_are_domains() -> None:
+    data = EmojiStyles()
+    assert data.spec.domains == data.spec.classes == ("flat", "3d", "outlines")
+    assert data.labels is not None
+    assert len(set(np.bincount(data.labels).tolist())) == 1
+    at = list(data.names).index("outlines/25FE")  # a small black square: a dark frame on white, white inside
+    lines = data.decode(at)["real"]
+    assert data.labels[at] == 2
+    assert lines.shape == (3, 64, 64)
+    assert (lines[:, 32, 32] == 255).all()
+    assert (lines[:, 32] < 100).any()
+    with pytest.raises(ValueError, match="at least two, each once"):
+        EmojiStyles(styles=("flat",))
+
+
 # ---------------------------------------------------------------- cost and packaging
 
 
 def test_constructors_read_no_pixels(elsewhere: Path) -> None:
     (elsewhere / "index.json").write_bytes((DATA / "index.json").read_bytes())  # and no archive
-    for data in (Emoji(style="both"), EmojiPairs()):
-        assert len(data) > 1500
+    for data in (Emoji(style="both"), EmojiPairs(), EmojiUnpaired(), EmojiStyles()):
+        assert len(data) > 600
         assert data.fingerprint()
         with pytest.raises(FileNotFoundError):
             data.decode(0)
@@ -254,11 +297,15 @@ def test_entry_module_is_light() -> None:
 
 def test_components_lead_to_their_targets() -> None:
     components = {c.name: c for c in ganzoo_emoji.ganzoo_components()}
-    assert components.keys() == {"emoji", "emoji-pairs"}
-    for component, target in ((components["emoji"], Emoji), (components["emoji-pairs"], EmojiPairs)):
+    targets = {"emoji": Emoji, "emoji-pairs": EmojiPairs, "emoji-styles": EmojiStyles, "emoji-unpaired": EmojiUnpaired}
+    assert components.keys() == targets.keys()
+    for name, target in targets.items():
+        component = components[name]
         module, _, attribute = component.target.partition(":")
         assert getattr(importlib.import_module(module), attribute) is target
-        assert f"{len(target()):,}" in component.summary
+    for name, data in (("emoji", Emoji()), ("emoji-pairs", EmojiPairs(split="all"))):
+        assert f"{len(data):,}" in components[name].summary
+    assert f"{len(EmojiStyles(split='all', styles=('flat', '3d'))) // 2:,}" in components["emoji-styles"].summary
 
 
 def test_wheel_is_small_and_whole(tmp_path: Path) -> None:

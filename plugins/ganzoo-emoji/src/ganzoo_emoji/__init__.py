@@ -1,4 +1,4 @@
-"""The emoji: two data sets of images inside the wheel, for trainings that need no download."""
+"""The emoji: data sets of images inside the wheel, for trainings that need no download."""
 
 from __future__ import annotations
 
@@ -21,11 +21,17 @@ def ganzoo_components() -> Iterator[Component]:
         licence=_LICENCE,
         modality=frozenset({"image"}),
     )
-    yield Component(
-        "dataset",
-        "emoji-pairs",
-        "ganzoo_emoji.data_sets:EmojiPairs",
-        summary="1,572 emoji drawn twice, flat and 3-D: aligned pairs for translation",
-        licence=_LICENCE,
-        modality=frozenset({"image"}),
-    )
+    for name, target, summary in (
+        ("emoji-pairs", "EmojiPairs", "1,572 emoji drawn twice, flat and 3-D: aligned pairs for translation"),
+        ("emoji-unpaired", "EmojiUnpaired", "Emoji in two styles, no emoji in both: translation without pairs"),
+        ("emoji-styles", "EmojiStyles", "1,572 emoji flat, 3-D and in outlines: a domain a style"),
+    ):
+        yield Component(
+            "dataset",
+            name,
+            f"ganzoo_emoji.data_sets:{target}",
+            summary=summary,
+            licence=_LICENCE,
+            provides=frozenset({"aligned"}) if name == "emoji-pairs" else frozenset(),
+            modality=frozenset({"image"}),
+        )

@@ -1,4 +1,4 @@
-"""The data sets `emoji` and `emoji-pairs`, read from the archives beside this file (`data/`; scripts/build.py wrote them).
+"""The data sets of emoji, read from the archives beside this file (`data/`; scripts/build.py wrote them).
 
 An archive is the WebP files of one style, one after another; data/index.json has a row an emoji, in Unicode's order, with the
 length of each. A drawing is read by seeking to it, so that any number of threads and processes can do so at once.
@@ -18,9 +18,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ganzoo.data.decoding import outlines
+from ganzoo.data.splits import Split
+from ganzoo.data.splits import chosen as select
 from ganzoo.interfaces import Dataset, DataSpec
 
-__all__ = ["Emoji", "EmojiPairs"]
+__all__ = ["Emoji", "EmojiPairs", "EmojiStyles", "EmojiUnpaired"]
 
 Style = Literal["flat", "3d"]
 Array = np.ndarray[Any, Any]
@@ -103,7 +106,7 @@ def _filter(old: int, new: int) -> Image.Resampling:
 
 
 class _Drawings(Dataset):
-    """What both data sets share: `records` holds an emoji and its drawings by field, and all else is made from them."""
+    """What the data sets share: `records` holds an emoji and its drawings by field, and all else is made from them."""
 
     def __init__(
         self,
@@ -172,6 +175,8 @@ class EmojiPairs(_Drawings):
         res: height and width of both; none is 64x64
         labels: the categories as classes
         categories: only these; empty is all nine (`emoji` lists them)
+        split: train, held-out or all of the emoji
+        held_out: the share that is held out, by name
     """
 
     def __init__(
@@ -182,11 +187,94 @@ class EmojiPairs(_Drawings):
         res: tuple[int, int] | None = None,
         labels: bool = True,
         categories: tuple[str, ...] = (),
+        split: Split = "train",
+        held_out: float = 0.1,
     ) -> None:
-        if source == target:
-            raise ValueError(f"emoji-pairs: source and target are both '{source}'; give one of them flat and the other 3d")
-        chosen = choose_categories(categories)
-        rows = [row for row in read_index().rows if row.category in chosen and {source, target} <= row.drawings.keys()]
+        chosen, rows = _in_both("emoji-pairs", source, target, categories, split, held_out)
         records = [(row, {"real": row.drawings[target], "source": row.drawings[source]}) for row in rows]
         super().__init__(records, [row.codepoints for row in rows], res, chosen if labels else ())
         self.spec = self.spec.replace(source=DataSpec("image", self.spec.shape))
+
+
+class EmojiUnpaired(_Drawings):
+    """Emoji in two styles that are not pairs: those with a "source" are others than those with a "real".
+
+    The emoji that both styles have are dealt out to the two sides by their names, so that no emoji is on both. A record's name
+    is "1F600 1F601", the target's first. What is held out are the emoji that `emoji-pairs` holds out, where the truth is known.
+
+    Options:
+        source: the style to translate from
+        target: the style to translate to
+        res: height and width of both; none is 64x64
+        categories: only these; empty is all nine (`emoji` lists them)
+        split: train, held-out or all of the emoji
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Style = "flat",
+        target: Style = "3d",
+        res: tuple[int, int] | None = None,
+        categories: tuple[str, ...] = (),
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        _, rows = _in_both("emoji-unpaired", source, target, categories, split, held_out)
+        targets = set(select([f"side {row.codepoints}" for row in rows], "held-out", 0.5))
+        sides = [[row for i, row in enumerate(rows) if (i in targets) == wanted] for wanted in (True, False)]
+        pairs = [tuple(side[i % len(side)] for side in sides) for i in range(max(map(len, sides)))]
+        records = [(real, {"real": real.drawings[target], "source": made.drawings[source]}) for real, made in pairs]
+        super().__init__(records, [f"{real.codepoints} {made.codepoints}" for real, made in pairs], res, ())
+        self.spec = self.spec.replace(source=DataSpec("image", self.spec.shape))
+
+
+class EmojiStyles(_Drawings):
+    """The 1,572 emoji that both styles have in several styles, each a domain: flat, 3d, and the outlines of the flat ones.
+
+    A record's name is "3d/1F600", its caption "grinning face", its class its style. An emoji is held out in every style.
+
+    Options:
+        styles: two or all three of flat, 3d and outlines
+        res: height and width; none is 64x64
+        categories: only these; empty is all nine (`emoji` lists them)
+        split: train, held-out or all of the emoji
+        held_out: the share that is held out, by name
+    """
+
+    def __init__(
+        self,
+        *,
+        styles: tuple[Literal["flat", "3d", "outlines"], ...] = ("flat", "3d", "outlines"),
+        res: tuple[int, int] | None = None,
+        categories: tuple[str, ...] = (),
+        split: Split = "train",
+        held_out: float = 0.1,
+    ) -> None:
+        if len(set(styles)) < 2 or len(set(styles)) < len(styles):
+            raise ValueError(f"emoji-styles: styles={list(styles)} must be at least two, each once")
+        _, rows = _in_both("emoji-styles", "flat", "3d", categories, split, held_out)
+        of: dict[str, Style] = {"flat": "flat", "3d": "3d", "outlines": "flat"}
+        records = [(row, {"real": row.drawings[of[style]]}) for style in styles for row in rows]
+        super().__init__(records, [f"{style}/{row.codepoints}" for style in styles for row in rows], res, ())
+        self.labels = np.repeat(np.arange(len(styles), dtype=np.int64), len(rows))
+        self.spec = self.spec.replace(classes=styles, domains=styles)
+
+    def decode(self, index: int) -> dict[str, Array]:
+        assert self.labels is not None
+        if self.spec.classes[self.labels[index]] != "outlines":
+            return super().decode(index)
+        lines = outlines(read_drawing(self._drawings[index]["real"], self._res))
+        return {"real": np.repeat(lines, 3, 0)}
+
+
+def _in_both(
+    what: str, source: Style, target: Style, categories: tuple[str, ...], split: Split, held_out: float
+) -> tuple[tuple[str, ...], list[Row]]:
+    """The categories, and the rows of a split that both styles have."""
+    if source == target:
+        raise ValueError(f"{what}: source and target are both '{source}'; give one of them flat and the other 3d")
+    chosen = choose_categories(categories)
+    rows = [row for row in read_index().rows if row.category in chosen and {source, target} <= row.drawings.keys()]
+    return chosen, [rows[i] for i in select([row.codepoints for row in rows], split, held_out)]

@@ -101,6 +101,7 @@ def ganzoo_components() -> Iterator[Component]:
             name,
             f"ganzoo_translation.data_sets:{target}",
             summary=summary,
+            provides=frozenset() if name in ("unpaired", "domains") else frozenset({"aligned"}),
             modality=frozenset({"image"}),
             trial=trial or {},
         )

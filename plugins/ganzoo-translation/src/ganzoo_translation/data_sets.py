@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganzoo.data.decoding import Fit, read_header
+from ganzoo.data.decoding import Fit, outlines, read_header
 from ganzoo.data.files import Folder
 from ganzoo.data.hashing import digest
 from ganzoo.data.splits import Split, chosen
@@ -312,11 +312,7 @@ class Derived(_Computed):
     def make(self, pixels: Array, index: int) -> Array:
         if self._source == "grey":
             return np.asarray(_image(pixels).convert("L"))[None]
-        padded = np.pad(pixels.astype(np.float32), ((0, 0), (1, 1), (1, 1)), "edge")
-        across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
-        down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
-        strength = np.sqrt(across**2 + down**2).max(0)  # of the colour that changes most
-        return (255 - strength.clip(0, 255)).astype(np.uint8)[None]
+        return outlines(pixels)
 
 
 def _image(pixels: Array) -> Image.Image:
