@@ -2,6 +2,9 @@
 
 model = ganzoo.load("runs/00000-dcgan-dcgan")
 images = model.sample(64)          # [64, C, H, W] in [-1, 1]
+
+model = ganzoo.load("runs/00001-unet-patch")
+images = model.translate(photos)   # [N, C, H, W] in [-1, 1], any H and W
 """
 
 from __future__ import annotations
@@ -15,38 +18,107 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganzoo import provenance
+from ganzoo import provenance, translating
 from ganzoo.assembly import Plan, plan_from_table
-from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
+from ganzoo.errors import DataError, PluginError, RunError, UsageError, did_you_mean
+from ganzoo.fitting import guard
 from ganzoo.options import options_of, resolve, to_toml_value
-from ganzoo.plugin import DataSpec
-from ganzoo.registry import CORE, get_registry
+from ganzoo.plugin import Component, DataSpec, Resolutions
+from ganzoo.registry import CORE, get_registry, one_line
 from ganzoo.runs import Run, expanded, write_atomically
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview, guarded
 
 FORMAT = 1
 _BATCH = 64
+_SETTLING = 256  # records for the batch-norm statistics of a translator
 
 
 @dataclass(slots=True)
 class Model:
     """A generator ready to sample: parametrizations folded in, batch-norm statistics of its own, in eval mode.
 
-    data     what it makes; data.classes are its labels
-    config   config.json: the generator's component, options and distribution, its noise, where it comes from
+    data       what it makes; data.classes are its labels, data.source or the domains' own images what it translates
+    config     config.json: the generator's component, options and distribution, its noise, where it comes from
+    component  of the generator, as its plugin declares it; None: any size, and the labels are those of its data
     """
 
     network: nn.Module
     data: DataSpec
     config: dict[str, Any]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    component: Component | None = None
+
+    @property
+    def translates(self) -> bool:
+        """Whether it makes images from images, not from noise."""
+        return bool(self.config["noise"]["z_dim"] == 0)
+
+    @property
+    def scale(self) -> tuple[int, int]:
+        """How many times higher and wider its images are than what it translates: 1, 1 but for super-resolution."""
+        return translating.scale_of(self.data)
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The domains, or classes, of which `translate` must be told one; empty where there is no choice."""
+        takes_labels = self.component is None or self.component.labels not in ("ignored", "refused")
+        return self.data.classes if self.translates and takes_labels else ()
+
+    def cut(self, size: tuple[int, int], tile: int | None = None, overlap: int | None = None) -> translating.Cut:
+        """How `translate` cuts an image of this (height, width). Raises UsageError for a tile that does not suit."""
+        phrase = self.component.resolutions if self.component is not None else None
+        return translating.cut(size, self.data, Resolutions(phrase or "any"), tile, overlap)
+
+    def translate(
+        self, images: Tensor, *, to: str | int | None = None, tile: int | None = None, overlap: int | None = None
+    ) -> Tensor:
+        """What becomes of images [N, C, H, W] in [-1, 1], of any size: [N, C', H scale, W scale] in [-1, 1] on the CPU.
+
+        to       the domain, or class, that they are to become, by name or index; needed where there are `destinations`
+        tile     side of the tiles that large images are cut into; None: chosen, above 2^20 pixels of the output
+        overlap  of neighbouring tiles, in which one passes into the other; None: a quarter of the tile
+        Sides that the generator does not take are made up by reflection below and to the right, and cut off again. Raises
+        UsageError for a model that starts from noise, another number of channels, and what it cannot become.
+        """
+        if not self.translates:
+            raise UsageError("this generator makes images from noise, not from images: use 'ganzoo sample'")
+        channels = (self.data.source or self.data).channels
+        if images.dim() != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
+            raise UsageError(f"images must be [N, {channels}, H, W]; these are {list(images.shape)}")
+        label = self._destination(to)
+        plan = self.cut((images.shape[2], images.shape[3]), tile, overlap)
+
+        def forward(part: Tensor) -> Tensor:
+            part = part.to(self.device, torch.float32)
+            condition = {} if self.data.source is None else {"source": part}
+            if label is not None:
+                condition["labels"] = torch.full((len(part),), label, device=self.device)
+            return self.network(part, condition)
+
+        chunks = [torch.empty(0, self.data.channels, images.shape[2] * self.scale[0], images.shape[3] * self.scale[1])]
+        together = max(1, min(_BATCH, translating.WHOLE // (images.shape[2] * images.shape[3])))
+        for part in images.split(together) if len(images) else ():
+            with torch.no_grad(), guarded(self.device):
+                chunks.append(translating.through(forward, part, plan, self.scale, self.network))
+        return torch.cat(chunks)
+
+    def _destination(self, to: str | int | None) -> int | None:
+        kind = "domains" if self.data.domains else "classes"
+        if not self.destinations:
+            if to is not None:
+                raise UsageError(f"--to {to}: this generator was trained to make one thing; leave --to out")
+            return None
+        if to is None:
+            raise UsageError(f"say what the images are to become with --to, one of its {kind}: {_some(self.destinations)}")
+        return self.class_index(to)
 
     def sample(
         self,
@@ -93,11 +165,13 @@ class Model:
                 return int(label)
         elif label in classes:
             return classes.index(label)
-        shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
-        raise UsageError(f"there is no class '{label}'.{did_you_mean(str(label), classes)} Classes: {shown}")
+        kind = "domain" if self.data.domains else "class"
+        raise UsageError(f"there is no {kind} '{label}'.{did_you_mean(str(label), classes)} There are: {_some(classes)}")
 
     def inputs(self, seeds: Sequence[int], label: str | int | None = None) -> tuple[Tensor, Tensor | None]:
         """The noise [N, z_dim] of these seeds and class indices [N] (None without classes), on the model's device."""
+        if self.translates:
+            raise UsageError("this generator makes images from images, not from noise: use 'ganzoo translate'")
         index = None if label is None else self.class_index(label)
         z_dim, uniform = self.config["noise"]["z_dim"], self.config["noise"]["prior"] == "uniform"
         x, labels = [], []
@@ -142,6 +216,10 @@ class Model:
         return directory
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
 def _on_stderr(words: str) -> None:
     print(f"ganzoo: {words}", file=sys.stderr)
 
@@ -151,22 +229,23 @@ def load(
     *,
     device: str | torch.device = "cpu",
     at: str | None = None,
+    to: str | None = None,
     strict: bool = False,
     warn: Callable[[str], None] = _on_stderr,
 ) -> Model:
     """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
 
-    Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
+    `to` chooses among the networks of a game that has several: "B", what its data hold, or "A", their source. Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
     RunError where its files are damaged or, if `strict`, instead of that warning.
     """
     path, device = expanded(str(path)), torch.device(device)
     if (path / "run.toml").is_file():
-        return _from_run(Run.open(path), device, at, strict, warn)
+        return _from_run(Run.open(path), device, at, to, strict, warn)
     for model in (path, path / "model"):
         if (model / "config.json").is_file():
             if at is not None:
                 raise UsageError(f"{path} is an exported model, with one state alone: leave --checkpoint out, or give the run")
-            return _from_model(model, device, strict, warn)
+            return _from_model(model, device, to, strict, warn)
     raise UsageError(
         f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/"
     )
@@ -195,7 +274,9 @@ def class_counts(run: Run) -> list[int]:
     return counts
 
 
-def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn: Callable[[str], None]) -> Model:
+def _from_run(
+    run: Run, device: torch.device, at: str | None, to: str | None, strict: bool, warn: Callable[[str], None]
+) -> Model:
     table = run.config()
     provenance.check(run.path, table, warn, strict, only="gen")
     saved = checkpoint.newest(run, warn, at)
@@ -211,14 +292,17 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         raise RunError(
             f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}"
         ) from None
-    network = Preview(game, device, 0, counts).settled(network)
+    guard(plan.chosen["game"], lambda: game.made_by(network, to))  # before the work
+    settled = Preview(game, device, 0, counts, _records(run, network, device, warn)).settled(network)
+    network, data = game.made_by(settled, to)
     fold(network)
     gen = plan.chosen["gen"]
     entry, options = gen.entry, {name: to_toml_value(value) for name, value in gen.options.items()}
     config = {
         "format": FORMAT,
         "generator": {"plugin": entry.dist, "version": entry.version, "name": entry.component.name, "options": options},
-        "data": plan.data.to_dict(),
+        "data": data.to_dict(),
+        **({"to": to or "B"} if data.source is not None else {}),
         "noise": {"z_dim": getattr(game, "z_dim", 0), "prior": getattr(game, "prior", "normal")},
         "style": "style" in entry.component.provides,
         "kimg": saved.nimg / 1000,
@@ -226,10 +310,33 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         "components": plan.versions() | table["components"],  # what it was trained with goes before what is here now
         "files": {name: value for name, value in table.get("files", {}).items() if name in (entry.dist, CORE)},
     }
-    return Model(network.eval(), plan.data, config, device)
+    return Model(network.eval(), data, config, device, entry.component)
 
 
-def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[str], None]) -> Model:
+def _records(run: Run, network: nn.Module, device: torch.device, warn: Callable[[str], None]) -> dict[str, Tensor] | None:
+    """Records of the run's data, evenly spaced, where a translator's batch norms need some: its samples start from data."""
+    spec = DataSpec.from_dict(run.config()["spec"])
+    translates = spec.source is not None or spec.domains
+    if not (translates and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())):
+        return None
+    try:
+        dataset = plan_from_table(get_registry(), run.config(), str(run.config_file)).dataset
+        if dataset.spec != spec:
+            raise DataError("it holds something else now")
+        rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _SETTLING)).round().astype(np.int64)
+        arrays = dataset.arrays()
+        found = [dataset.decode(row) if arrays is None else {k: v[row] for k, v in arrays.items()} for row in rows.tolist()]
+    except Exception as err:  # whatever a data set raises: it may be gone
+        warn(f"batch norm keeps the statistics of the training, a little off: the run's data cannot be read ({one_line(err)})")
+        return None
+    fields = {name: torch.from_numpy(np.stack([record[name] for record in found])) for name in found[0]}
+    batch = {name: (value.to(device).float() / 127.5 - 1) for name, value in fields.items()}
+    if dataset.labels is not None:
+        batch["labels"] = torch.from_numpy(dataset.labels[rows]).to(device)
+    return batch
+
+
+def _from_model(path: Path, device: torch.device, to: str | None, strict: bool, warn: Callable[[str], None]) -> Model:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
@@ -239,6 +346,9 @@ def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[
         weights = safetensors.torch.load_file(path / "generator.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
         raise RunError(f"{path} is damaged or no exported model: {type(err).__name__}: {err}") from None
+    if to is not None and to not in (config.get("to"), *data.classes):
+        made = f"makes {config['to']} alone" if "to" in config else "makes one thing"
+        raise UsageError(f"--to {to}: {path} is an exported model that {made}: leave --to out, or give the run")
     provenance.check(path, recorded, warn, strict, only="gen")
     registry = get_registry()
     entry = registry.find("generator", f"{wanted['plugin']}/{wanted['name']}")
@@ -253,7 +363,7 @@ def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[
             f"{path} was made with {wanted['plugin']} {wanted['version']}, and its weights do not fit {entry.version}: "
             f"{str(err).splitlines()[-1].strip()}"
         ) from None
-    return Model(network.to(device).eval(), data, config, device)
+    return Model(network.to(device).eval(), data, config, device, entry.component)
 
 
 def fold(network: nn.Module) -> None:

@@ -188,7 +188,9 @@ def check_game_generate(entry: Entry, data: DataSpec, options: Options = NO_OPTI
         )
 
 
-@check("made_by(G, to) gives a network of G and the data that it was built for; it refuses with ValueError what it does not make")
+@check(
+    "made_by(G, to) gives a network of G and the data that it was built for; it refuses with ValueError what it does not make"
+)
 def check_game_made_by(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     game = make_game(entry, data, options).eval()
     player = copy.deepcopy(game.players["G"])
