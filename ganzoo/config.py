@@ -42,7 +42,7 @@ class PlayerConfig:
         lr: learning rate: a number, or a schedule such as "linear(2e-4, 0)"
         betas: Adam's betas, numbers or schedules; none: the optimizer's own
         clip: gradients are scaled down to this norm over the whole player; none: never
-        steps: optimizer steps a round, each beyond the first on fresh data (n_D)
+        steps: optimizer steps a round, each beyond the first on fresh data (n_D); 0: the player rests, as in pre-training
     """
 
     optimizer: str = "adam"
@@ -134,7 +134,9 @@ class Settings:
         if not 1 <= self.kimg * 1000 < math.inf:
             raise UsageError(f"kimg = {self.kimg:g}: the budget is in thousands of images, from 0.001 (one image)")
         for name, player in (("G.", self.G), ("D.", self.D)):
-            _positive(name, steps=player.steps, clip=player.clip)
+            _positive(name, clip=player.clip)
+            if player.steps < 0:
+                raise UsageError(f"{name}steps = {player.steps}: it must be at least 0; 0 lets the player rest")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed = {self.seed}: it must be from 0 to 2147483647")
 

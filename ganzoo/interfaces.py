@@ -61,6 +61,7 @@ CAPABILITIES: dict[str, str] = {
     "style": "G.mapping(z, condition) -> w [N, L, W]; G.synthesis(w) -> images; G.mean_w [W] or [classes, W]",
     "features": "D returns Score.features, a non-empty tuple of tensors [N, ...]",
     "classes": "D returns Score.classes, logits [N, number of classes]",
+    "domains": "the game asks for images in other domains than their own: batch['asked'], beside batch['labels']",
     "reverse": "the game plays both directions: match.reverse is the match of the other one",
     "translate": "G eats an image: forward(source, condition)",
     "targets": "the loss is of the logistic family, whose targets can be softened",
@@ -308,6 +309,11 @@ class Game(nn.Module):
             shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
             raise ValueError(f"--to {to}: it makes {shown}" if names else f"--to {to}: it makes one thing; leave --to out")
         return generator, self.data
+
+    def show(self, generator: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+        """What a sheet shows of each record, side by side: a sample, or where there is a source image source, sample, real."""
+        made = self.generate(generator, batch)
+        return (batch["source"], made, batch["real"]) if "source" in batch else (made,)
 
 
 def batch_mean(value: Tensor) -> Tensor:

@@ -235,7 +235,8 @@ def load(
 ) -> Model:
     """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
 
-    `to` chooses among the networks of a game that has several: "B", what its data hold, or "A", their source. Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
+    `to` chooses among the networks of a game that has several: "B", what its data hold, or "A", their source. Warns where the
+    generator's plugin is not the one it was trained with. Raises UsageError where the path is neither or does not make `to`,
     RunError where its files are damaged or, if `strict`, instead of that warning.
     """
     path, device = expanded(str(path)), torch.device(device)
@@ -326,11 +327,11 @@ def _records(run: Run, network: nn.Module, device: torch.device, warn: Callable[
         rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _SETTLING)).round().astype(np.int64)
         arrays = dataset.arrays()
         found = [dataset.decode(row) if arrays is None else {k: v[row] for k, v in arrays.items()} for row in rows.tolist()]
+        fields = {name: torch.from_numpy(np.stack([record[name] for record in found])) for name in found[0]}
     except Exception as err:  # whatever a data set raises: it may be gone
         warn(f"batch norm keeps the statistics of the training, a little off: the run's data cannot be read ({one_line(err)})")
         return None
-    fields = {name: torch.from_numpy(np.stack([record[name] for record in found])) for name in found[0]}
-    batch = {name: (value.to(device).float() / 127.5 - 1) for name, value in fields.items()}
+    batch = {name: value.to(device).float() / 127.5 - 1 for name, value in fields.items()}
     if dataset.labels is not None:
         batch["labels"] = torch.from_numpy(dataset.labels[rows]).to(device)
     return batch

@@ -69,6 +69,14 @@ class Sampler:
         self.position += self._batch
         return {name: self._finish(value, flips) for name, value in raw.items()}
 
+    def records(self, count: int) -> Batch:
+        """At most `count` records, evenly spaced over the data, as `draw` gives them; none is mirrored."""
+        rows = np.linspace(0, len(self._store) - 1, min(count, len(self._store))).round().astype(np.int64)
+        raw = {name: torch.from_numpy(np.array(field[rows])).to(self._device) for name, field in self._store.fields.items()}
+        if self._store.labels is not None:
+            raw["labels"] = torch.from_numpy(self._store.labels[rows].astype(np.int64)).to(self._device)
+        return {name: self._finish(value, None) for name, value in raw.items()}
+
     def state_dict(self) -> dict[str, int]:
         return {"position": self.position}
 

@@ -75,7 +75,8 @@ class Play:
 
     player      "D" or "G", whose phase this is
     nimg        images seen before this round; progress: the same as a share of the budget, 0 to 1
-    batch       the (micro-)batch; condition: labels, source, text of it; x: what G eats
+    batch       the (micro-)batch; x: what G eats
+    condition   labels, source, text: what the fakes are made of; real_condition: what the reals are of (labels may differ)
     real, fake  [N, *shape]; `fake` has a graph in G's phase only; leaves that require grad where input_grad asks
     real_score, fake_score, critic
     """
@@ -91,7 +92,8 @@ class Play:
     ) -> None:
         self.match, self.player, self.batch, self.nimg = match, player, batch, nimg
         self.gen, self.disc, self.x = match.gen, match.disc, batch["x"]
-        self.condition = condition_of(batch)
+        self.real_condition = condition_of(batch)
+        self.condition = {**self.real_condition, "labels": batch["asked"]} if "asked" in batch else self.real_condition
         self._seated: Critic | None = None
         self._leaves = leaves
         if fake is not None:
@@ -123,7 +125,7 @@ class Play:
 
     @cached_property
     def real_score(self) -> Score:
-        return self.critic(self.real, self.condition, real=True)
+        return self.critic(self.real, self.real_condition, real=True)
 
     @cached_property
     def fake_score(self) -> Score:
@@ -131,7 +133,9 @@ class Play:
 
     def d_loss(self, critic: Critic) -> Tensor:
         """D's adversarial loss of this play's real and fake under `critic`: a scalar."""
-        return self.match.d_loss(critic(self.real, self.condition, real=True), critic(self.fake, self.condition, real=False))
+        return self.match.d_loss(
+            critic(self.real, self.real_condition, real=True), critic(self.fake, self.condition, real=False)
+        )
 
     def d_params(self) -> dict[str, nn.Parameter]:
         """D's trainable parameters by name, live: clone before changing."""

@@ -37,12 +37,14 @@ def suitable_data(component: Component) -> list[DataSpec]:
 
     The most telling come first.
     """
-    source = not {"translate", "reverse"}.isdisjoint(component.provides | component.needs)
+    said = component.provides | component.needs
+    domains = "domains" in said
+    source = not domains and not {"translate", "reverse"}.isdisjoint(said)
     plain = [spec for spec in _plain_data(component) if not component.modality or spec.modality in component.modality]
     if source:
         plain = [spec.replace(source=spec) for spec in plain if spec.modality == "image"]
     first = [spec for i, spec in enumerate(plain) if spec.modality not in {before.modality for before in plain[:i]}]
-    labelled = [spec.replace(classes=CLASSES) for spec in first]
+    labelled = [spec.replace(classes=CLASSES, domains=CLASSES if domains else ()) for spec in first]
     if component.labels == "refused":
         return plain
     if component.labels == "required" or "classes" in component.needs:
@@ -85,8 +87,8 @@ def _values(data: DataSpec, n: int, generator: torch.Generator) -> Tensor:
 def generator_inputs(network: Any, data: DataSpec, n: int, seed: int = 0) -> tuple[Tensor, Condition]:
     """What a generator eats, noise or source images, and its condition."""
     batch = make_batch(data, n, seed)
-    if data.source is not None:
-        return batch["source"], condition_of(batch)
+    if data.source is not None or data.domains:
+        return batch["real" if data.source is None else "source"], condition_of(batch)
     z_dim = getattr(network, "z_dim", None)
     expect(isinstance(z_dim, int) and z_dim > 0, "an attribute z_dim, the width of the noise", z_dim)
     return torch.randn(n, z_dim, generator=torch.Generator().manual_seed(seed + 1)), condition_of(batch)

@@ -26,14 +26,15 @@ _BUDGET = 1000.0  # kimg: what fades over a training is still there after a few 
 
 
 class PartnerGenerator(nn.Module):
-    """Noise [N, z_dim], or a source image, to samples; with the contract of 'style'."""
+    """Noise [N, z_dim], or an image where the data translate, to samples; with the contract of 'style'."""
 
     mean_w: Tensor
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
         self.z_dim, self.classes, self.shape = _Z_DIM, len(data.classes), data.shape
-        eats = math.prod(data.source.shape) if data.source is not None else _Z_DIM
+        image = data.source or (data if data.domains else None)
+        eats = math.prod(image.shape) if image is not None else _Z_DIM
         self.first = nn.Linear(eats + self.classes, _STYLES * _WIDTH)
         self.out = nn.Linear(_STYLES * _WIDTH, math.prod(data.shape))
         self.bounded = data.modality == "image"

@@ -33,6 +33,7 @@ from ganzoo.training.trainer import Trainer, choose_device, choose_precision, ha
 from ganzoo.training.writing import Observers, RunWriter
 
 RUNS = Path("runs")
+_PREVIEWED = 256  # records for the sheets, where samples start from data
 
 
 class Display(Protocol):
@@ -298,8 +299,9 @@ def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device
         in_memory=settings.in_memory,
         channels_last=bool(channels_last),
     )
-    sources = torch.from_numpy(np.array(store.fields["source"][:256])).float() / 127.5 - 1 if "source" in store.fields else None
-    preview = Preview(game, device, settings.seed, _class_counts(store), sources)
+    spec = plan.data
+    records = sampler.records(_PREVIEWED) if spec.source is not None or spec.domains or spec.text else None
+    preview = Preview(game, device, settings.seed, _class_counts(store), records)
     draw = partial(plan.dataset.draw, real=np.array(store.fields["real"][:4096]))
     observers = Observers([("display", display), *get_registry().observers()], display.say)
     writer = RunWriter(run, settings, preview, draw, observers, display.say)

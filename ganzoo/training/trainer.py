@@ -53,6 +53,7 @@ class Trainer:
         self.phases = [
             replace(phase, repeat=phase.repeat * configs[phase.player].steps) if phase.every == 1 else phase
             for phase in game.phases()
+            if configs[phase.player].steps
         ]
         self.optimizers = {
             name: PlayerOptimizer(name, player, configs[name], self.phases, settings.kimg)

@@ -127,7 +127,8 @@ class RunWriter:
         path = self.run.samples_dir / f"{stamp(trainer.nimg)}.png"
         try:
             path.parent.mkdir(exist_ok=True)
-            self._draw(self.preview.samples(trainer.ema.network).numpy(), path, columns=self.preview.columns)
+            samples, columns = self.preview.samples(trainer.ema.network)
+            self._draw(samples.numpy(), path, columns=columns)
         except OSError as err:
             raise RunError(
                 f"the samples {path} could not be written: {err.strerror}; mend it, then: ganzoo resume {quote(self.run.path)}"

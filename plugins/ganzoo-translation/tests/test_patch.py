@@ -113,7 +113,8 @@ def test_the_source_is_stacked_before_the_image():
         (DataSpec("image", (3, 8, 8)), {"n_layers": 2}, "n_layers=2 needs sides from 12, and the images have 8"),
         (IMAGES, {"n_layers": 0}, "n_layers=0"),
         (IMAGES, {"n_layers": 1, "init": 0.0}, "init=0.0"),
-        (IMAGES.replace(source=DataSpec("image", (3, 8, 8))), {"n_layers": 1}, "cannot be stacked"),
+        (IMAGES.replace(source=DataSpec("image", (3, 8, 8))), {"n_layers": 1, "conditional": True}, "cannot be stacked"),
+        (IMAGES, {"n_layers": 1, "conditional": True}, "needs data with a source image"),
     ],
 )
 def test_what_cannot_be_built_is_refused(data, options, message):

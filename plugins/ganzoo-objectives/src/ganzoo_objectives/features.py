@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ganzoo.interfaces import DataSpec, Play, Regularizer, Score, batch_mean
+from ganzoo.interfaces import Condition, DataSpec, Play, Regularizer, Score, batch_mean
 
 
 class FeatureMatching(Regularizer):
@@ -77,19 +77,19 @@ class AuxiliaryClassifier(Regularizer):
 
     def forward(self, play: Play) -> Tensor:
         if play.player == "G":
-            return self.g * _misnamed(play.fake_score, play)
-        term = _misnamed(play.real_score, play)
-        return self.d * (term + _misnamed(play.fake_score, play) if self.fakes else term)
+            return self.g * _misnamed(play.fake_score, play.condition)
+        term = _misnamed(play.real_score, play.real_condition)
+        return self.d * (term + _misnamed(play.fake_score, play.condition) if self.fakes else term)
 
 
 def _mean(features: Tensor) -> Tensor:
     return batch_mean(_exact(features).mean(0))
 
 
-def _misnamed(score: Score, play: Play) -> Tensor:
+def _misnamed(score: Score, condition: Condition) -> Tensor:
     """[N]: -log of the probability of the right class."""
     assert score.classes is not None, "D declares 'classes' and returns none"
-    return cross_entropy(_exact(score.classes), play.condition["labels"], reduction="none")
+    return cross_entropy(_exact(score.classes), condition["labels"], reduction="none")
 
 
 def _exact(t: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Consistency(Regularizer):
         return torch.stack(terms).sum(0)
 
     def _change(self, play: Play, images: Tensor, score: Score, real: bool) -> Tensor:
-        moved = play.critic(self.transformed(images.detach()), play.condition, real)
+        moved = play.critic(self.transformed(images.detach()), play.real_condition if real else play.condition, real)
         return (moved.per_sample() - score.per_sample()).square()
 
     def transformed(self, images: Tensor) -> Tensor:

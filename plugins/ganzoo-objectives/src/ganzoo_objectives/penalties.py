@@ -155,7 +155,7 @@ class Dragan(Regularizer):
 
     def forward(self, play: Play) -> Tensor:
         near = self.perturbed(play.real.detach()).requires_grad_()
-        squares = squared_gradients(play.critic(near, play.condition).per_sample(), near)
+        squares = squared_gradients(play.critic(near, play.real_condition).per_sample(), near)
         return self.weight * ((squares + 1e-12).sqrt() - 1).square()
 
     def perturbed(self, real: Tensor) -> Tensor:

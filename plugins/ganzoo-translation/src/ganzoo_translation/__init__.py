@@ -11,6 +11,7 @@ ganzoo_api = 1
 
 FILES = "ganzoo_translation.samples"  # on which the data sets are tried
 CYCLEGAN = "arXiv:1703.10593"
+STARGAN = "arXiv:1711.09020"
 ADAM = {"optimizer": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}  # Isola et al. 2017, section 3.3
 
 
@@ -50,12 +51,12 @@ def ganzoo_components() -> Iterator[Component]:
         "stargan",
         "ganzoo_translation.stargan:StarGenerator",
         summary="One translator for all classes: the class to become comes in as planes",
-        paper="arXiv:1711.09020",
+        paper=STARGAN,
         provides=frozenset({"translate"}),
         modality=frozenset({"image"}),
         resolutions="multiple of 4 from 8",
         labels="required",
-        recommends={"disc": "stargan"},
+        recommends={"disc": "stargan", "game": "multi-domain", "reg": ["domain-reconstruction"]},
         aliases=("StarGAN",),
     )
     for name, target, summary, paper in (
@@ -80,12 +81,12 @@ def ganzoo_components() -> Iterator[Component]:
         "stargan",
         "ganzoo_translation.stargan:StarDiscriminator",
         summary="Patches real or fake, and the class of the whole image",
-        paper="arXiv:1711.09020",
+        paper=STARGAN,
         provides=frozenset({"head", "features", "classes", "double-backward"}),
         modality=frozenset({"image"}),
         resolutions="multiple of 4 from 8",
         labels="required",
-        recommends={"gen": "stargan", "reg": ["auxiliary-classifier"]},
+        recommends={"gen": "stargan", "reg": ["domain-classification"]},
         aliases=("StarGAN",),
     )
     for name, target, summary, trial in (
@@ -155,4 +156,71 @@ def ganzoo_components() -> Iterator[Component]:
             "gen": "dcgan",
         },
         aliases=("PatchGAN", "Markovian discriminator", "NLayerDiscriminator", "pix2pix", "CycleGAN"),
+    )
+    yield Component(
+        "discriminator",
+        "multiscale-patch",
+        "ganzoo_translation.patch:MultiscalePatch",
+        summary="PatchGAN at several sizes of the image: layout by the coarsest, texture by the finest",
+        paper="arXiv:1711.11585",
+        provides=frozenset({"features", "double-backward"}),
+        modality=frozenset({"image"}),
+        resolutions="any from 8",
+        couples="batch norm, where norm says so",
+        recommends={**RECOMMENDS, "loss": "lsgan", "gen": "dcgan"},
+        aliases=("pix2pixHD",),
+    )
+    yield Component(
+        "game",
+        "multi-domain",
+        "ganzoo_translation.domains:MultiDomain",
+        summary="One translator among several domains: what becomes of an image in another",
+        paper=STARGAN,
+        provides=frozenset({"domains"}),
+        needs=frozenset({"translate"}),
+        modality=frozenset({"image"}),
+        labels="required",
+        aliases=("StarGAN",),
+    )
+    yield Component(
+        "regularizer",
+        "domain-classification",
+        "ganzoo_translation.domains:DomainClassification",
+        summary="D names the class of a real image, and G's image is to be named as the class asked for",
+        paper=STARGAN,
+        needs=frozenset({"classes"}),
+        modality=frozenset({"image"}),
+        labels="required",
+        aliases=("StarGAN",),
+    )
+    yield Component(
+        "regularizer",
+        "domain-reconstruction",
+        "ganzoo_translation.domains:DomainReconstruction",
+        summary="Back in its own domain an image is what it was",
+        paper=STARGAN,
+        needs=frozenset({"domains"}),
+        modality=frozenset({"image"}),
+        labels="required",
+        aliases=("StarGAN", "cycle consistency"),
+    )
+    yield Component(
+        "regularizer",
+        "pixel",
+        "ganzoo_translation.content:Pixel",
+        summary="The pixels of the aligned truth: L1, L2 or Charbonnier",
+        paper="arXiv:1611.07004",
+        needs=frozenset({"translate", "aligned"}),
+        modality=frozenset({"image"}),
+        aliases=("L1 loss", "MSE", "content loss", "reconstruction"),
+    )
+    yield Component(
+        "regularizer",
+        "perceptual",
+        "ganzoo_translation.content:Perceptual",
+        summary="The aligned truth as a trained network sees it",
+        paper="arXiv:1603.08155",
+        needs=frozenset({"translate", "aligned"}),
+        modality=frozenset({"image"}),
+        aliases=("VGG loss", "content loss", "LPIPS", "feature reconstruction"),
     )

@@ -53,6 +53,11 @@ class Cycle(Game):
     def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
         return generator[THERE](batch["x"], {})  # type: ignore[index]
 
+    def show(self, generator: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+        """The source, what it becomes, an image of the data, and what that becomes."""
+        x, real = batch["x"], batch["real"]
+        return x, generator[THERE](x, {}), real, generator[BACK](real, {})  # type: ignore[index]
+
     def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
         name = {None: THERE, "B": THERE, "A": BACK}.get(to)
         if name is None:
