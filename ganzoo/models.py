@@ -27,7 +27,7 @@ from torch.nn.utils import parametrize
 
 from ganzoo import provenance, translating
 from ganzoo.assembly import Plan, plan_from_table
-from ganzoo.errors import DataError, PluginError, RunError, UsageError, did_you_mean
+from ganzoo.errors import DataError, GanzooError, PluginError, RunError, UsageError, did_you_mean
 from ganzoo.fitting import guard
 from ganzoo.options import options_of, resolve, to_toml_value
 from ganzoo.plugin import Component, DataSpec, Resolutions
@@ -35,6 +35,7 @@ from ganzoo.registry import CORE, get_registry, one_line
 from ganzoo.runs import Run, expanded, write_atomically
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview, guarded
+from ganzoo.training.trainer import is_out_of_memory
 
 FORMAT = 1
 _BATCH = 64
@@ -78,22 +79,30 @@ class Model:
         return translating.cut(size, self.data, Resolutions(phrase or "any"), tile, overlap)
 
     def translate(
-        self, images: Tensor, *, to: str | int | None = None, tile: int | None = None, overlap: int | None = None
+        self,
+        images: Tensor,
+        *,
+        to: str | int | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+        tick: Callable[[], object] = lambda: None,
     ) -> Tensor:
         """What becomes of images [N, C, H, W] in [-1, 1], of any size: [N, C', H scale, W scale] in [-1, 1] on the CPU.
 
         to       the domain, or class, that they are to become, by name or index; needed where there are `destinations`
         tile     side of the tiles that large images are cut into; None: chosen, above 2^20 pixels of the output
         overlap  of neighbouring tiles, in which one passes into the other; None: a quarter of the tile
+        tick     called after each tile
         Sides that the generator does not take are made up by reflection below and to the right, and cut off again. Raises
-        UsageError for a model that starts from noise, another number of channels, and what it cannot become.
+        UsageError for a model that starts from noise, another number of channels, and what they cannot become; PluginError
+        where the generator fails; GanzooError where memory ends.
         """
         if not self.translates:
             raise UsageError("this generator makes images from noise, not from images: use 'ganzoo sample'")
         channels = (self.data.source or self.data).channels
         if images.dim() != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
             raise UsageError(f"images must be [N, {channels}, H, W]; these are {list(images.shape)}")
-        label = self._destination(to)
+        label = self.destination(to)
         plan = self.cut((images.shape[2], images.shape[3]), tile, overlap)
 
         def forward(part: Tensor) -> Tensor:
@@ -101,16 +110,23 @@ class Model:
             condition = {} if self.data.source is None else {"source": part}
             if label is not None:
                 condition["labels"] = torch.full((len(part),), label, device=self.device)
-            return self.network(part, condition)
+            try:
+                return self.network(part, condition)
+            except Exception as err:
+                height, width = part.shape[2:]
+                if is_out_of_memory(err):
+                    raise GanzooError(f"out of memory with {width}x{height} pixels at once: give a smaller --tile") from err
+                raise PluginError(f"the generator fails on {width}x{height} pixels: {one_line(err)}") from err
 
         chunks = [torch.empty(0, self.data.channels, images.shape[2] * self.scale[0], images.shape[3] * self.scale[1])]
         together = max(1, min(_BATCH, translating.WHOLE // (images.shape[2] * images.shape[3])))
         for part in images.split(together) if len(images) else ():
             with torch.no_grad(), guarded(self.device):
-                chunks.append(translating.through(forward, part, plan, self.scale, self.network))
+                chunks.append(translating.through(forward, part, plan, self.scale, self.network, tick))
         return torch.cat(chunks)
 
-    def _destination(self, to: str | int | None) -> int | None:
+    def destination(self, to: str | int | None) -> int | None:
+        """The index of what `translate` is told to make; None where there is no choice. Raises UsageError."""
         kind = "domains" if self.data.domains else "classes"
         if not self.destinations:
             if to is not None:

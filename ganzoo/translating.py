@@ -76,10 +76,18 @@ def cut(size: tuple[int, int], data: DataSpec, can: Resolutions, tile: int | Non
     return Cut(rows, columns, copy or (side, side))
 
 
-def through(forward: Forward, images: Tensor, plan: Cut, scale: tuple[int, int], network: nn.Module | None = None) -> Tensor:
+def through(
+    forward: Forward,
+    images: Tensor,
+    plan: Cut,
+    scale: tuple[int, int],
+    network: nn.Module | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> Tensor:
     """Images [N, C, H, W] through `forward`, as `plan` says: [N, C', H scale, W scale] in [-1, 1] on the CPU.
 
     network  what `forward` calls, where norms that look at the whole image are to see more of it than a tile
+    tick     called after each tile
     """
     out, down, across = torch.empty(0), _weights(plan.rows, scale[0]), _weights(plan.columns, scale[1])
     with _Statistics(network if plan.tiles > 1 else None) as statistics:
@@ -92,6 +100,7 @@ def through(forward: Forward, images: Tensor, plan: Cut, scale: tuple[int, int],
                 out = torch.zeros(*made.shape[:2], plan.rows[-1][1] * scale[0], plan.columns[-1][1] * scale[1])
             place = out[:, :, row[0] * scale[0] : row[1] * scale[0], column[0] * scale[1] : column[1] * scale[1]]
             place += made * down[i][:, None] * across[j]
+            tick()
     return out[:, :, : images.shape[2] * scale[0], : images.shape[3] * scale[1]].clamp(-1, 1)
 
 

@@ -55,7 +55,10 @@ class Plain:
         if outcome == "stopped":
             self.say(f"stopped. To go on: ganzoo resume {quote(run.path)}")
             return 130
-        self.say(f"done: {run.path}. Next: ganzoo sample {quote(run.path)} --out samples.png, ganzoo export {quote(run.path)}")
+        path, spec = quote(run.path), run.config()["spec"]
+        translates = spec.get("source") or spec.get("domains")
+        look = f"ganzoo translate {path} IMAGES --out DIR" if translates else f"ganzoo sample {path} --out samples.png"
+        self.say(f"done: {run.path}. Next: {look}, ganzoo export {path}")
         if self._sheet is not None:
             self.say(str(self._sheet))
         return 0
