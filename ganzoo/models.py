@@ -322,6 +322,7 @@ def _from_run(
         **({"to": to or "B"} if data.source is not None else {}),
         "noise": {"z_dim": getattr(game, "z_dim", 0), "prior": getattr(game, "prior", "normal")},
         "style": "style" in entry.component.provides,
+        "dataset": plan.chosen["data"].entry.component.name,
         "kimg": saved.nimg / 1000,
         "seed": plan.config.settings.seed,
         "components": plan.versions() | table["components"],  # what it was trained with goes before what is here now
