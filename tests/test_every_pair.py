@@ -49,6 +49,7 @@ SETS: Mapping[str, Spec] = {
     "grid": Spec("grid", {"n": 64}),
     "emoji": Spec("emoji", {"res": [8, 8]}),
     "emoji-pairs": Spec("emoji-pairs", {"res": [8, 8]}),
+    "emoji-styles": Spec("emoji-styles", {"res": [8, 8]}),
 }
 # Each is tried with every pair; of those with a size the smallest that both networks can do.
 TRAINED = ("images", "classes", "signal", "labelled-ring", "emoji-pairs")
@@ -145,7 +146,8 @@ def declares(entry: Entry, plan_data: Any) -> bool:
     modality = not component.modality or plan_data.modality in component.modality
     size = component.resolutions is None or Resolutions(component.resolutions).admits(plan_data.resolution)
     labels = (component.labels != "required" or plan_data.classes) and (component.labels != "refused" or not plan_data.classes)
-    source = (plan_data.source is not None) == ("translate" in component.provides) if entry.kind == "generator" else True
+    eats_images = plan_data.source is not None or bool(plan_data.domains)
+    source = eats_images == ("translate" in component.provides) if entry.kind == "generator" else True
     return bool(modality and size and labels and source)
 
 
@@ -227,6 +229,8 @@ PAIRS = [
     ("dcgan", "patch", "images"),
     ("unet", "patch", "emoji-pairs"),
     ("resnet-translator", "mlp", "emoji-pairs"),
+    ("stargan", "stargan", "emoji-styles"),
+    ("stargan", "mlp", "emoji-styles"),
 ]
 MOST = 4
 
@@ -251,10 +255,13 @@ def fitting_pairs(part: Entry, data: Mapping[str, Spec]) -> list[tuple[Entry, En
         gen, disc = REGISTRY.find("generator", gen_name), REGISTRY.find("discriminator", disc_name)
         spec = data[side_for(name, gen, disc)]
         provided = gen.component.provides | disc.component.provides | _of_the_usual_loss()
+        provided |= REGISTRY.find("dataset", spec.name).component.provides
         game = game_for(part).component
         if game.needs <= provided:
             provided |= game.provides
         lacking = part.component.needs - provided if part.kind != "loss" else frozenset()
+        if ("domains" in game.provides) != bool(spec_of(spec).domains):
+            continue
         if declares(part, spec_of(spec)) and not lacking:
             found.append((gen, disc, spec))
     return found

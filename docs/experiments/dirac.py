@@ -221,6 +221,8 @@ NOT_ADMITTED: Mapping[str, str] = {
     "auxiliary-classifier": "there are no classes",
     "consistency": "its transformations are of images",
     "cycle-consistency": "there is no way back",
+    "domain-classification": "there are no classes",
+    "domain-reconstruction": "there are no domains",
     "feature-matching": "D has no features",
     "identity": "there is no way back",
     "image-pool": "its images of some time ago are more state than the two players",
@@ -228,6 +230,8 @@ NOT_ADMITTED: Mapping[str, str] = {
     "minibatch-discrimination": "D has no head",
     "minibatch-stddev": "D has no head",
     "path-length": "G has no styles",
+    "perceptual": "no sample has a truth of its own",
+    "pixel": "no sample has a truth of its own",
     "spectral-norm": "the equilibrium's weight is 0, which has no direction",
 }
 

@@ -48,7 +48,7 @@ class Critic:
         match = self._play.match
         for reg in match.shows_before:
             images = reg.show(images, self._play, real)
-        images = match.augment(images)
+        images, condition = _augmented(match.augment, images, condition)
         for reg in match.shows_after:
             images = reg.show(images, self._play, real)
         if self._params is None:
@@ -58,6 +58,26 @@ class Critic:
             buffers = {name: buffer.clone() for name, buffer in match.disc.named_buffers()}
             said = functional_call(match.disc, {**buffers, **self._params}, (images, condition))
         return _in_fp32(said if isinstance(said, Score) else Score(said))
+
+
+def _augmented(augment: nn.Module, images: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
+    """Images, and a source of their size with the same draws: a D that sees both compares them place by place."""
+    source = condition.get("source")
+    if not isinstance(augment, Augment) or source is None or source.shape[2:] != images.shape[2:]:
+        return augment(images), condition
+    device = images.device
+    random: Any = torch if device.type in ("cpu", "meta") else torch.get_device_module(device)
+    where = (device,) if device.type == "cuda" else ()
+    before = random.get_rng_state(*where)
+    shown, after = augment(images), random.get_rng_state(*where)
+    # An augmentation is made for the image's channels: where the source has others, one of its channels at a time.
+    same = source.shape[1] == images.shape[1]
+    moved = []
+    for part in (source,) if same else source.split(1, 1):
+        random.set_rng_state(before, *where)
+        moved.append(augment(part) if same else augment(part.expand(-1, images.shape[1], -1, -1)).mean(1, keepdim=True))
+    random.set_rng_state(after, *where)
+    return shown, {**condition, "source": torch.cat(moved, 1)}
 
 
 def _in_fp32(score: Score) -> Score:

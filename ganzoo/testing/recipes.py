@@ -26,7 +26,7 @@ def check_recipe_arrives(entry: Entry, data: Mapping[str, Any] | None = None) ->
     rows = [row for row in recipe_values(table) if data is None or not row["key"].startswith("data.")]
     lost = [f"{row['key']} = {row['value']!r}" for row in rows if not _arrived(row["value"], resolved.get(row["key"]))]
     expect(not lost, "each value in the resolved configuration", f"others for {', '.join(lost)}")
-    regs = [row["value"] for row in rows if row["key"].startswith("reg.") and row["key"].endswith(".name")]
+    regs = [row["value"] for row in rows if row["key"] == f"reg.{row['value']}.name"]
     expect(regs == [spec.name for spec in plan.config.reg], f"the regularizers {regs} alone", [r.name for r in plan.config.reg])
     rehearse(plan)
 

@@ -40,10 +40,10 @@ class Preview:
         generator = torch.Generator(device).manual_seed(seed)
         self.settling: list[Batch] = []
         if self.records:
-            self.batch = self._of_data(torch.arange(_RECORDS if self._translates else len(labels)), generator)
-            count = len(self.records["real"])
+            count, shown = len(self.records["real"]), _RECORDS if self._translates else len(labels)
+            self.batch = self._of_data(torch.arange(shown) * max(count // shown, 1), generator)
             for i in range(_SETTLING):
-                self.settling.append(self._of_data(torch.arange(i * _CHUNK, (i + 1) * _CHUNK) % count, generator))
+                self.settling.append(self._of_data(torch.arange(i * _CHUNK, (i + 1) * _CHUNK), generator))
         elif not (self._translates or game.data.text):
             self.batch = self._inputs(len(labels), generator, torch.tensor(labels) if class_counts else None)
             self.settling = [self._inputs(_CHUNK, generator) for _ in range(_SETTLING)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ganzoo.games.adversarial import Adversarial
 from ganzoo.games.match import Parts, diversity
 from ganzoo.interfaces import Augment, DataSpec, Loss, Phase, Play, Regularizer, Score
+from ganzoo.registry import get_registry
 
 POINTS = DataSpec("points", (2,))
 
@@ -201,3 +202,39 @@ def test_noise_is_a_function_of_the_generator(prior: str) -> None:
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert drawn[0].std().item() == pytest.approx(1.0 if prior == "normal" else 3**-0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "options"), [("diffaugment", {"color": 0.0}), ("diffaugment", {}), ("ada", {"p": 0.9})])
+def test_a_source_is_augmented_with_the_draws_of_its_image(name: str, options: dict[str, Any], channels: int) -> None:
+    class Seeing(nn.Module):
+        def __init__(self, data: DataSpec) -> None:
+            super().__init__()
+            self.pairs: list[tuple[Tensor, Tensor]] = []
+
+        def forward(self, images: Tensor, condition: Any) -> Tensor:
+            self.pairs.append((images, condition["source"]))
+            return images.flatten(1).sum(1)
+
+    grey = DataSpec("image", (channels, 16, 16))
+    spec = DataSpec("image", (3, 16, 16), source=grey)
+    registry = get_registry()
+    entry = registry.find("augmentation", name)
+    parts = Parts(G, Seeing, Linear, (), lambda data: registry.build(entry, options, data, 8))
+    playing = Adversarial(spec, parts)
+    torch.manual_seed(0)
+    source = torch.rand(8, channels, 16, 16) * 2 - 1
+    real = source.expand(-1, 3, -1, -1).contiguous()
+    play = Play(playing.matches[0], "D", {"real": real, "source": source, "x": source}, 0)
+    before = torch.get_rng_state()
+    play.critic(real, play.condition)
+    after = torch.get_rng_state()
+    ((images, shown),) = playing.players["D"].pairs
+    assert not torch.equal(images, real)
+    assert torch.allclose(shown, images if channels == 3 else images.mean(1, keepdim=True), atol=1e-6)
+    torch.set_rng_state(before)
+    playing.matches[0].augment(real)
+    assert torch.equal(torch.get_rng_state(), after)  # as one pass draws
+    playing.players["D"].pairs.clear()
+    play.critic(real, play.condition)
+    assert not torch.equal(playing.players["D"].pairs[0][0], images)  # the next pass draws anew

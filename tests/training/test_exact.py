@@ -60,6 +60,60 @@ def test_stopped_by_ctrl_c_and_resumed(straight: Path, hard: Path, tmp_path: Pat
     assert [line["nimg"] for line in log(out)] == sorted({line["nimg"] for line in log(out)})
 
 
+@pytest.mark.parametrize(
+    ("recipe", "narrow"),
+    [
+        ("cyclegan-small", ("gen.channels=4", "gen.blocks=1", "disc.channels=4", "reg.image-pool.size=8")),
+        ("stargan-small", ("gen.channels=4", "gen.blocks=1", "disc.channels=4")),
+    ],
+)
+def test_games_of_several_networks_go_on_where_they_stopped(
+    recipe: str, narrow: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pools, both directions and what is asked of each image included; the rates fall from half of the budget on."""
+    import torch
+
+    from ganzoo.assembly import make_plan
+    from ganzoo.config import layer_from_dict
+    from ganzoo.registry import get_registry
+    from ganzoo.training.launch import Quiet, resume, start
+    from ganzoo.training.trainer import Trainer
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    layer = layer_from_dict({"recipe": recipe, "kimg": 0.16, "precision": "fp32", "device": "cpu"}, "the test")
+    for setting in narrow:
+        part, _, option = setting.partition("=")[0].rpartition(".")
+        layer.options.setdefault(part, {})[option] = int(setting.partition("=")[2])
+
+    def begin(name: str) -> Trainer:
+        session = start(make_plan(get_registry(), layer), tmp_path / name, Quiet())
+        session.play()
+        return session.trainer
+
+    whole = begin("straight")
+    one_round = Trainer._round
+
+    def stopping(self: Trainer) -> None:
+        one_round(self)
+        self.stopping = self.nimg + self.batch >= 88  # within what a pool of 8 has shown many times over
+
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "_round", stopping)
+        begin("run")
+    session = resume(tmp_path / "run", Quiet())
+    assert session.trainer.nimg == 88
+    assert session.play() == "done"
+    torch.set_num_threads(threads)
+    for file in ("generator", "players", "game", "optimizers"):
+        one, other = (next(tmp_path.glob(f"{name}/checkpoints/000000.160/{file}.safetensors")) for name in ("run", "straight"))
+        assert one.read_bytes() == other.read_bytes(), file
+    if recipe == "cyclegan-small":
+        pools = {name: value for name, value in whole.game.state_dict().items() if name.endswith("pool")}
+        assert len(pools) == 2
+        assert all(value.abs().sum() > 0 for value in pools.values())
+
+
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_and_resumed(hard: Path, tmp_path: Path, kills: int) -> None:
     """Each process is killed once it has trained or begun to write, a random moment later: in a round, or in a checkpoint."""

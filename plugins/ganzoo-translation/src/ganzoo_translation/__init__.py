@@ -1,4 +1,4 @@
-"""Networks for image-to-image translation."""
+"""Image to image: translators, super-resolution, and the games, terms and data that they are trained with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ ganzoo_api = 1
 
 FILES = "ganzoo_translation.samples"  # on which the data sets are tried
 CYCLEGAN = "arXiv:1703.10593"
-STARGAN = "arXiv:1711.09020"
+PIX2PIX, STARGAN = "arXiv:1611.07004", "arXiv:1711.09020"
+SRGAN, ESRGAN = "arXiv:1609.04802", "arXiv:1809.00219"
 ADAM = {"optimizer": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}  # Isola et al. 2017, section 3.3
 
 
@@ -25,7 +26,7 @@ def ganzoo_components() -> Iterator[Component]:
         "resnet-translator",
         "ganzoo_translation.translators:ResnetTranslator",
         summary="CycleGAN's translator: residual blocks at a quarter of the size",
-        paper="arXiv:1703.10593",
+        paper=CYCLEGAN,
         provides=frozenset({"translate"}),
         modality=frozenset({"image"}),
         resolutions="multiple of 4 from 8",
@@ -38,7 +39,7 @@ def ganzoo_components() -> Iterator[Component]:
         "unet",
         "ganzoo_translation.translators:UNet",
         summary="pix2pix's translator: down to one pixel and back, with skips",
-        paper="arXiv:1611.07004",
+        paper=PIX2PIX,
         provides=frozenset({"translate"}),
         modality=frozenset({"image"}),
         resolutions="any from 8",
@@ -60,8 +61,8 @@ def ganzoo_components() -> Iterator[Component]:
         aliases=("StarGAN",),
     )
     for name, target, summary, paper in (
-        ("srresnet", "SRResNet", "SRGAN's generator: residual blocks at the small size, pixel shuffle", "arXiv:1609.04802"),
-        ("rrdb", "RRDBGenerator", "ESRGAN's generator: residual-in-residual dense blocks without norms", "arXiv:1809.00219"),
+        ("srresnet", "SRResNet", "SRGAN's generator: residual blocks at the small size, pixel shuffle", SRGAN),
+        ("rrdb", "RRDBGenerator", "ESRGAN's generator: residual-in-residual dense blocks without norms", ESRGAN),
     ):
         yield Component(
             "generator",
@@ -145,7 +146,7 @@ def ganzoo_components() -> Iterator[Component]:
         "patch",
         "ganzoo_translation.patch:PatchDiscriminator",
         summary="A logit for each patch: local, of few parameters, with or without a source image beside",
-        paper="arXiv:1611.07004",
+        paper=PIX2PIX,
         provides=frozenset({"head", "features", "double-backward"}),
         modality=frozenset({"image"}),
         resolutions="any from 8",
@@ -209,7 +210,7 @@ def ganzoo_components() -> Iterator[Component]:
         "pixel",
         "ganzoo_translation.content:Pixel",
         summary="The pixels of the aligned truth: L1, L2 or Charbonnier",
-        paper="arXiv:1611.07004",
+        paper=PIX2PIX,
         needs=frozenset({"translate", "aligned"}),
         modality=frozenset({"image"}),
         aliases=("L1 loss", "MSE", "content loss", "reconstruction"),
@@ -224,3 +225,21 @@ def ganzoo_components() -> Iterator[Component]:
         modality=frozenset({"image"}),
         aliases=("VGG loss", "content loss", "LPIPS", "feature reconstruction"),
     )
+    for name, summary, paper in (
+        ("cyclegan", "CycleGAN", CYCLEGAN),
+        ("pix2pix", "pix2pix", PIX2PIX),
+        ("stargan", "StarGAN", STARGAN),
+        ("srresnet", "SRGAN's generator on pixels alone: its pre-training", SRGAN),
+        ("srgan", "SRGAN, after srresnet", SRGAN),
+        ("rrdb", "ESRGAN's generator on pixels alone: its pre-training", ESRGAN),
+        ("esrgan", "ESRGAN, after rrdb", ESRGAN),
+    ):
+        for tail, where in (("", " as published"), ("-small", " on emoji, for a CPU")):
+            yield Component(
+                "recipe",
+                f"{name}{tail}",
+                f"ganzoo_translation:recipes/{name}{tail}.toml",
+                summary=summary + where,
+                paper=paper,
+                modality=frozenset({"image"}),
+            )

@@ -54,12 +54,10 @@ class PatchDiscriminator(nn.Module):
         init: float = 0.02,
     ) -> None:
         super().__init__()
-        if conditional == "auto":
+        if conditional == "auto":  # here, for a game may show D other images than the data's
             conditional = _sized(data)
         if n_layers == "auto":
-            raise ValueError(
-                "'auto' depends on the images: take PatchDiscriminator.auto(data, batch), or give n_layers, conditional"
-            )
+            raise ValueError("'auto' depends on the images: take PatchDiscriminator.auto(data, batch), or give a number")
         for name, value in (("n_layers", n_layers), ("channels", channels), ("max_channels", max_channels)):
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
@@ -89,12 +87,9 @@ class PatchDiscriminator(nn.Module):
 
     @classmethod
     def auto(cls, data: DataSpec, batch: int) -> dict[str, object]:
-        """n_layers: patches of about half the shorter side, up to the published 70: 1 below 64, 2 below 128, else 3.
-
-        conditional: where the data have a source image of the image's size.
-        """
+        """n_layers: patches of about half the shorter side, up to the published 70: 1 below 64, 2 below 128, else 3."""
         side = min(data.resolution)
-        return {"n_layers": 1 if side < 64 else 2 if side < 128 else 3, "conditional": _sized(data)}
+        return {"n_layers": 1 if side < 64 else 2 if side < 128 else 3}
 
     def forward(self, images: Tensor, condition: Condition) -> Score:
         x = torch.cat([condition["source"], images], 1) if self.conditional else images
@@ -175,11 +170,11 @@ class MultiscalePatch(nn.Module):
 
     @classmethod
     def auto(cls, data: DataSpec, batch: int) -> dict[str, object]:
-        """scales: halvings down to 16 pixels, 3 at most; n_layers and conditional as in patch, for the smallest image."""
+        """scales: halvings down to 16 pixels, 3 at most; n_layers: as in patch, for the smallest image."""
         scales = max(1, min(3, min(data.resolution).bit_length() - 4))
         smallest = data.replace(shape=(data.channels, *(side >> (scales - 1) for side in data.resolution)))
         n_layers = PatchDiscriminator.auto(smallest, batch)["n_layers"]
-        return {"scales": scales, "n_layers": n_layers, "conditional": _sized(data)}
+        return {"scales": scales, "n_layers": n_layers}
 
     def forward(self, images: Tensor, condition: Condition) -> Score:
         x = torch.cat([condition["source"], images], 1) if self.conditional else images
