@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from math import gcd
 from typing import Any
 
 import torch
@@ -62,8 +63,9 @@ def cut(size: tuple[int, int], data: DataSpec, can: Resolutions, tile: int | Non
     """
     scale = scale_of(data)
     side = _tile(tile, can, scale)
-    least = side // 4 if overlap is None else overlap
-    if not 0 <= least <= (most := side - (can.step or 1)):
+    most = side - max(_step(can, factor) for factor in scale)
+    least = min(side // 4, most) if overlap is None else overlap
+    if not 0 <= least <= most:
         raise UsageError(f"--overlap {least}: tiles of {side} pixels may overlap by 0 to {most}")
     whole = _made_up(size, can, scale)
     if whole is not None and (whole[0] * whole[1] * scale[0] * scale[1] <= WHOLE if tile is None else max(whole) <= tile):
@@ -136,6 +138,12 @@ def _tile(tile: int | None, can: Resolutions, scale: tuple[int, int]) -> int:
     return next(side for side in (*range(usual, 0, -1), *range(usual, 2**16)) if good(side))
 
 
+def _step(can: Resolutions, factor: int) -> int:
+    """What sides of the input are multiples of, where those of the output are."""
+    step = can.step or 1
+    return step // gcd(step, factor)
+
+
 def _windows(length: int, tile: int, overlap: int, can: Resolutions, trained: int, factor: int) -> tuple[Window, ...]:
     """Windows over `length` pixels, neighbours with at least this overlap.
 
@@ -143,8 +151,7 @@ def _windows(length: int, tile: int, overlap: int, can: Resolutions, trained: in
     """
     if length <= tile:
         return ((0, length),)
-    step = tile - overlap
-    grid = can.step or 1
+    step, grid = tile - overlap, _step(can, factor)
     if grid == 1:  # any side will do: the network makes them up itself, to multiples of a power of two that it keeps to itself
         grid = 1 << (min(step, trained).bit_length() - 1)
     step = max(grid, step // grid * grid)
