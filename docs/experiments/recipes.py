@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 PAGE, PICTURES = HERE.parent / "recipes.md", HERE.parent / "recipes"
 FIGURES = PICTURES / "figures.json"
 RUNS = Path("runs") / "recipes"
+AFTER = {"srgan-small": "srresnet-small", "esrgan-small": "rrdb-small"}  # whose weights they start from
 INTRODUCTION = """# The recipes, trained on a laptop
 
 Each `-small` recipe has the losses, regularizers and kind of networks of the recipe that it is named for, at a size that two
@@ -47,13 +48,16 @@ between two reals (of one class where there are labels), over the last tenth of 
 
 
 def names() -> list[str]:
-    return [entry.name for entry in get_registry().select("recipe") if entry.name.endswith("-small")]
+    """Each after the one that it starts from."""
+    found = [entry.name for entry in get_registry().select("recipe") if entry.name.endswith("-small")]
+    return sorted(found, key=lambda name: name in AFTER)
 
 
 def train(name: str) -> None:
     out = RUNS / name
     if not (out / "run.toml").exists():
-        subprocess.run([sys.executable, "-m", "ganzoo", "train", "--recipe", name, "--out", str(out)], check=False)
+        start = ["--init-from", str(RUNS / AFTER[name])] if name in AFTER else []
+        subprocess.run([sys.executable, "-m", "ganzoo", "train", "--recipe", name, "--out", str(out), *start], check=False)
     elif not done(out):
         subprocess.run([sys.executable, "-m", "ganzoo", "resume", str(out)], check=False)
 
