@@ -181,8 +181,8 @@ class Model:
                 return int(label)
         elif label in classes:
             return classes.index(label)
-        kind = "domain" if self.data.domains else "class"
-        raise UsageError(f"there is no {kind} '{label}'.{did_you_mean(str(label), classes)} There are: {_some(classes)}")
+        one, all_ = ("domain", "Domains") if self.data.domains else ("class", "Classes")
+        raise UsageError(f"there is no {one} '{label}'.{did_you_mean(str(label), classes)} {all_}: {_some(classes)}")
 
     def inputs(self, seeds: Sequence[int], label: str | int | None = None) -> tuple[Tensor, Tensor | None]:
         """The noise [N, z_dim] of these seeds and class indices [N] (None without classes), on the model's device."""
