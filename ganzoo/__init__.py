@@ -43,12 +43,14 @@ def train(config: Any, out: Path | str | None = None) -> Run:
     return train(config, out)
 
 
-def load(path: Path | str, *, device: str = "cpu", at: str | None = None, strict: bool = False) -> Model:
-    """The generator of a run (its newest checkpoint, or the one called `at`) or of an exported model; `.sample(64)` draws.
+def load(path: Path | str, *, device: str = "cpu", at: str | None = None, to: str | None = None, strict: bool = False) -> Model:
+    """The generator of a run (its newest checkpoint, or the one called `at`) or of an exported model.
 
-    Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
-    RunError where its files are damaged or, if `strict`, instead of that warning.
+    `.sample(64)` draws from noise, `.translate(images)` makes images from images. `to` chooses among the networks of a game
+    that has several: "B", what its data hold, or "A", their source. Warns where the generator's plugin is not the one it was
+    trained with. Raises UsageError where the path is neither or does not make `to`, RunError where its files are damaged or,
+    if `strict`, instead of that warning.
     """
     from ganzoo.models import load
 
-    return load(path, device=device, at=at, strict=strict)
+    return load(path, device=device, at=at, to=to, strict=strict)

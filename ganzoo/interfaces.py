@@ -318,6 +318,18 @@ class Game(nn.Module):
         """Samples [N, *shape] from a player "G" (the EMA copy, for one) and a batch that `draw` has completed."""
         raise NotImplementedError
 
+    def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
+        """Of a player "G" the network that makes `to`, and what it is built for: what is exported, and translates.
+
+        to  "B", what the data hold, is what None means; "A" their source, of a game that goes back; or a domain or class.
+        Raises ValueError for what it does not make.
+        """
+        names = ("B", *self.data.classes) if self.data.source is not None else self.data.domains
+        if to is not None and to not in names:
+            shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            raise ValueError(f"--to {to}: it makes {shown}" if names else f"--to {to}: it makes one thing; leave --to out")
+        return generator, self.data
+
     def show(self, generator: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
         """What a sheet shows of each record, side by side: a sample, or where there is a source image source, sample, real."""
         made = self.generate(generator, batch)

@@ -2,6 +2,9 @@
 
 model = ganzoo.load("runs/00000-dcgan-dcgan")
 images = model.sample(64)          # [64, C, H, W] in [-1, 1]
+
+model = ganzoo.load("runs/00001-unet-patch")
+images = model.translate(photos)   # [N, C, H, W] in [-1, 1], any H and W
 """
 
 from __future__ import annotations
@@ -15,42 +18,127 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, get_args, get_origin
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganzoo import provenance
+from ganzoo import provenance, translating
 from ganzoo.assembly import Plan, plan_from_table
-from ganzoo.errors import PluginError, RunError, UsageError, did_you_mean
+from ganzoo.errors import DataError, GanzooError, PluginError, RunError, UsageError, did_you_mean
+from ganzoo.fitting import guard
 from ganzoo.interfaces import Condition
 from ganzoo.options import coerce, options_of, resolve, to_toml_value
-from ganzoo.plugin import DataSpec, Part
-from ganzoo.registry import CORE, Registry, get_registry
+from ganzoo.plugin import Component, DataSpec, Part, Resolutions
+from ganzoo.registry import CORE, Registry, get_registry, one_line
 from ganzoo.runs import Run, expanded, write_atomically
 from ganzoo.training import checkpoint
 from ganzoo.training.preview import Preview, guarded
+from ganzoo.training.trainer import is_out_of_memory
 
 FORMAT = 1
 _BATCH = 64
+_SETTLING = 256  # records for the batch-norm statistics of a translator
 
 
 @dataclass(slots=True)
 class Model:
     """A generator ready to sample: parametrizations folded in, batch-norm statistics of its own, in eval mode.
 
-    data     what it makes; data.classes are its labels
-    config   config.json: the generator's component, options and distribution, its noise, where it comes from; the encoder of
-             captions, where the generator looks at them
-    text     the vector [T] of the caption that samples are of, see `of`
+    data       what it makes; data.classes are its labels, data.source or the domains' own images what it translates
+    config     config.json: the generator's component, options and distribution, its noise, where it comes from; the encoder of
+               captions, where the generator looks at them
+    component  of the generator, as its plugin declares it; None: any size, and the labels are those of its data
+    text       the vector [T] of the caption that samples are of, see `of`
     """
 
     network: nn.Module
     data: DataSpec
     config: dict[str, Any]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    component: Component | None = None
     text: Tensor | None = None
+
+    @property
+    def translates(self) -> bool:
+        """Whether it makes images from images, not from noise."""
+        return bool(self.config["noise"]["z_dim"] == 0)
+
+    @property
+    def scale(self) -> tuple[int, int]:
+        """How many times higher and wider its images are than what it translates: 1, 1 but for super-resolution."""
+        return translating.scale_of(self.data)
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The domains, or classes, of which `translate` must be told one; empty where there is no choice."""
+        takes_labels = self.component is None or self.component.labels not in ("ignored", "refused")
+        return self.data.classes if self.translates and takes_labels else ()
+
+    def cut(self, size: tuple[int, int], tile: int | None = None, overlap: int | None = None) -> translating.Cut:
+        """How `translate` cuts an image of this (height, width). Raises UsageError for a tile that does not suit."""
+        phrase = self.component.resolutions if self.component is not None else None
+        return translating.cut(size, self.data, Resolutions(phrase or "any"), tile, overlap)
+
+    def translate(
+        self,
+        images: Tensor,
+        *,
+        to: str | int | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+        tick: Callable[[], object] = lambda: None,
+    ) -> Tensor:
+        """What becomes of images [N, C, H, W] in [-1, 1], of any size: [N, C', H scale, W scale] in [-1, 1] on the CPU.
+
+        to       the domain, or class, that they are to become, by name or index; needed where there are `destinations`
+        tile     side of the tiles that large images are cut into; None: chosen, above 2^20 pixels of the output
+        overlap  of neighbouring tiles, in which one passes into the other; None: a quarter of the tile
+        tick     called after each tile
+        Sides that the generator does not take are made up by reflection below and to the right, and cut off again. Raises
+        UsageError for a model that starts from noise, another number of channels, and what they cannot become; PluginError
+        where the generator fails; GanzooError where memory ends.
+        """
+        if not self.translates:
+            raise UsageError("this generator makes images from noise, not from images: use 'ganzoo sample'")
+        channels = (self.data.source or self.data).channels
+        if images.dim() != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
+            raise UsageError(f"images must be [N, {channels}, H, W]; these are {list(images.shape)}")
+        label = self.destination(to)
+        plan = self.cut((images.shape[2], images.shape[3]), tile, overlap)
+
+        def forward(part: Tensor) -> Tensor:
+            part = part.to(self.device, torch.float32)
+            condition = {} if self.data.source is None else {"source": part}
+            if label is not None:
+                condition["labels"] = torch.full((len(part),), label, device=self.device)
+            try:
+                return self.network(part, condition)
+            except Exception as err:
+                height, width = part.shape[2:]
+                if is_out_of_memory(err):
+                    raise GanzooError(f"out of memory with {width}x{height} pixels at once: give a smaller --tile") from err
+                raise PluginError(f"the generator fails on {width}x{height} pixels: {one_line(err)}") from err
+
+        chunks = [torch.empty(0, self.data.channels, images.shape[2] * self.scale[0], images.shape[3] * self.scale[1])]
+        together = max(1, min(_BATCH, translating.WHOLE // (images.shape[2] * images.shape[3])))
+        for part in images.split(together) if len(images) else ():
+            with torch.no_grad(), guarded(self.device):
+                chunks.append(translating.through(forward, part, plan, self.scale, self.network, tick))
+        return torch.cat(chunks)
+
+    def destination(self, to: str | int | None) -> int | None:
+        """The index of what `translate` is told to make; None where there is no choice. Raises UsageError."""
+        kind = "domains" if self.data.domains else "classes"
+        if not self.destinations:
+            if to is not None:
+                raise UsageError(f"--to {to}: this generator was trained to make one thing; leave --to out")
+            return None
+        if to is None:
+            raise UsageError(f"say what the images are to become with --to, one of its {kind}: {_some(self.destinations)}")
+        return self.class_index(to)
 
     def sample(
         self,
@@ -125,11 +213,13 @@ class Model:
                 return int(label)
         elif label in classes:
             return classes.index(label)
-        shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
-        raise UsageError(f"there is no class '{label}'.{did_you_mean(str(label), classes)} Classes: {shown}")
+        one, all_ = ("domain", "Domains") if self.data.domains else ("class", "Classes")
+        raise UsageError(f"there is no {one} '{label}'.{did_you_mean(str(label), classes)} {all_}: {_some(classes)}")
 
     def inputs(self, seeds: Sequence[int], label: str | int | None = None) -> tuple[Tensor, Tensor | None]:
         """The noise [N, z_dim] of these seeds and class indices [N] (None without classes), on the model's device."""
+        if self.translates:
+            raise UsageError("this generator makes images from images, not from noise: use 'ganzoo translate'")
         index = None if label is None else self.class_index(label)
         z_dim, uniform = self.config["noise"]["z_dim"], self.config["noise"]["prior"] == "uniform"
         x, labels = [], []
@@ -174,6 +264,10 @@ class Model:
         return directory
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
 def _on_stderr(words: str) -> None:
     print(f"ganzoo: {words}", file=sys.stderr)
 
@@ -183,22 +277,24 @@ def load(
     *,
     device: str | torch.device = "cpu",
     at: str | None = None,
+    to: str | None = None,
     strict: bool = False,
     warn: Callable[[str], None] = _on_stderr,
 ) -> Model:
     """The generator of a run (its newest whole checkpoint, or the one called `at`) or of an exported model.
 
-    Warns where the generator's plugin is not the one it was trained with. Raises UsageError where the path is neither,
+    `to` chooses among the networks of a game that has several: "B", what its data hold, or "A", their source. Warns where the
+    generator's plugin is not the one it was trained with. Raises UsageError where the path is neither or does not make `to`,
     RunError where its files are damaged or, if `strict`, instead of that warning.
     """
     path, device = expanded(str(path)), torch.device(device)
     if (path / "run.toml").is_file():
-        return _from_run(Run.open(path), device, at, strict, warn)
+        return _from_run(Run.open(path), device, at, to, strict, warn)
     for model in (path, path / "model"):
         if (model / "config.json").is_file():
             if at is not None:
                 raise UsageError(f"{path} is an exported model, with one state alone: leave --checkpoint out, or give the run")
-            return _from_model(model, device, strict, warn)
+            return _from_model(model, device, to, strict, warn)
     raise UsageError(
         f"{path} is neither a run (run.toml) nor an exported model (config.json); 'ganzoo runs' lists the runs in runs/"
     )
@@ -227,7 +323,9 @@ def class_counts(run: Run) -> list[int]:
     return counts
 
 
-def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn: Callable[[str], None]) -> Model:
+def _from_run(
+    run: Run, device: torch.device, at: str | None, to: str | None, strict: bool, warn: Callable[[str], None]
+) -> Model:
     table = run.config()
     provenance.check(run.path, table, warn, strict, only="gen")
     saved = checkpoint.newest(run, warn, at)
@@ -235,15 +333,19 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         raise RunError(f"{run.path} has no checkpoint yet: train it first")
     plan, counts = plan_of(run), class_counts(run)
     game = plan.build().to(device)
-    network = averaged(game, saved, counts, device)
+    guard(plan.chosen["game"], lambda: game.made_by(game.players["G"], to))  # before the work
+    settled = averaged(game, saved, counts, device, _records(run, game.players["G"], device, warn))
+    network, data = game.made_by(settled, to)
     gen = plan.chosen["gen"]
     entry, options = gen.entry, {name: to_toml_value(value) for name, value in gen.options.items()}
     config = {
         "format": FORMAT,
         "generator": {"plugin": entry.dist, "version": entry.version, "name": entry.component.name, "options": options},
-        "data": plan.data.to_dict(),
+        "data": data.to_dict(),
+        **({"to": to or "B"} if data.source is not None else {}),
         "noise": {"z_dim": getattr(game, "z_dim", 0), "prior": getattr(game, "prior", "normal")},
         "style": "style" in entry.component.provides,
+        "dataset": plan.chosen["data"].entry.component.name,
         "kimg": saved.nimg / 1000,
         "seed": plan.config.settings.seed,
         "components": plan.versions() | table["components"],  # what it was trained with goes before what is here now
@@ -255,10 +357,16 @@ def _from_run(run: Run, device: torch.device, at: str | None, strict: bool, warn
         config["components"] |= {"encoder": f"{dist} {encoder['version']}"}
         config["files"] |= {name: value for name, value in table.get("files", {}).items() if name == dist}
     _check_encoder(run.path, config, warn, strict)
-    return Model(network, plan.data, config, device)
+    return Model(network, data, config, device, entry.component)
 
 
-def averaged(game: Any, saved: checkpoint.Checkpoint, counts: Sequence[int], device: torch.device) -> nn.Module:
+def averaged(
+    game: Any,
+    saved: checkpoint.Checkpoint,
+    counts: Sequence[int],
+    device: torch.device,
+    records: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
     """A checkpoint's averaged generator, frozen: parametrizations folded in, batch-norm statistics of its own, in eval mode."""
     network = game.players["G"].requires_grad_(False)
     try:
@@ -268,7 +376,7 @@ def averaged(game: Any, saved: checkpoint.Checkpoint, counts: Sequence[int], dev
         raise RunError(
             f"{saved.path}: generator.safetensors is of another generator than run.toml describes: {first}"
         ) from None
-    network = Preview(game, device, 0, counts).settled(network)
+    network = Preview(game, device, 0, counts, records).settled(network)
     fold(network)
     return network.eval()
 
@@ -301,7 +409,32 @@ def _encoder(registry: Registry, target: Any, options: Mapping[str, Any]) -> dic
     raise RunError("the run's data have captions, and none of their options is the encoder that made vectors of them")
 
 
-def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[str], None]) -> Model:
+def _records(run: Run, network: nn.Module, device: torch.device, warn: Callable[[str], None]) -> dict[str, Tensor] | None:
+    """Records of the run's data, evenly spaced, where batch norms need some: what samples are made of."""
+    spec = DataSpec.from_dict(run.config()["spec"])
+    if not (spec.of_records and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())):
+        return None
+    try:
+        dataset = plan_from_table(get_registry(), run.config(), str(run.config_file)).dataset
+        if dataset.spec != spec:
+            raise DataError("it holds something else now")
+        rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _SETTLING)).round().astype(np.int64)
+        arrays = dataset.arrays()
+        found = [dataset.decode(row) if arrays is None else {k: v[row] for k, v in arrays.items()} for row in rows.tolist()]
+        fields = {name: torch.from_numpy(np.stack([record[name] for record in found])) for name in found[0]}
+    except Exception as err:  # whatever a data set raises: it may be gone
+        warn(f"batch norm keeps the statistics of the training, a little off: the run's data cannot be read ({one_line(err)})")
+        return None
+    batch = {
+        name: value.to(device).float() / 127.5 - 1 if value.dtype == torch.uint8 else value.to(device)
+        for name, value in fields.items()
+    }
+    if dataset.labels is not None:
+        batch["labels"] = torch.from_numpy(dataset.labels[rows]).to(device)
+    return batch
+
+
+def _from_model(path: Path, device: torch.device, to: str | None, strict: bool, warn: Callable[[str], None]) -> Model:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
@@ -314,6 +447,9 @@ def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[
         weights = safetensors.torch.load_file(path / "generator.safetensors")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as err:
         raise RunError(f"{path} is damaged or no exported model: {type(err).__name__}: {err}") from None
+    if to is not None and to not in (config.get("to"), *data.classes):
+        made = f"makes {config['to']} alone" if "to" in config else "makes one thing"
+        raise UsageError(f"--to {to}: {path} is an exported model that {made}: leave --to out, or give the run")
     provenance.check(path, recorded, warn, strict, only="gen")
     _check_encoder(path, config, warn, strict)
     registry = get_registry()
@@ -329,7 +465,7 @@ def _from_model(path: Path, device: torch.device, strict: bool, warn: Callable[[
             f"{path} was made with {wanted['plugin']} {wanted['version']}, and its weights do not fit {entry.version}: "
             f"{str(err).splitlines()[-1].strip()}"
         ) from None
-    return Model(network.to(device).eval(), data, config, device)
+    return Model(network.to(device).eval(), data, config, device, entry.component)
 
 
 def fold(network: nn.Module) -> None:

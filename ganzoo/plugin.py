@@ -131,6 +131,11 @@ class Resolutions:
         self._multiple = int(match["n"] or 1)
         self._low, self._high = int(match["low"] or 1), int(match["high"] or 2**31)
 
+    @property
+    def step(self) -> int | None:
+        """N of "multiple of N", 1 of "any": sides each by itself; None of every other rule, and of squares."""
+        return None if self._square or not (self._rule == "any" or self._rule.startswith("multiple")) else self._multiple
+
     def admits(self, resolution: Iterable[int]) -> bool:
         sides = tuple(resolution)
         return (not self._square or len(set(sides)) <= 1) and all(self._side(side) for side in sides)

@@ -55,9 +55,12 @@ class Plain:
         if outcome == "stopped":
             self.say(f"stopped. To go on: ganzoo resume {quote(run.path)}")
             return 130
-        gen = get_registry().find("generator", run.config()["gen"]["name"])
-        path, words = quote(run.path), ' --text "a caption"' if "text" in gen.component.needs else ""
-        self.say(f"done: {run.path}. Next: ganzoo sample {path}{words} --out samples.png, ganzoo export {path}")
+        config, path = run.config(), quote(run.path)
+        gen = get_registry().find("generator", config["gen"]["name"])
+        words = ' --text "a caption"' if "text" in gen.component.needs else ""
+        translates = config["spec"].get("source") or config["spec"].get("domains")
+        look = f"ganzoo translate {path} IMAGES --out DIR" if translates else f"ganzoo sample {path}{words} --out samples.png"
+        self.say(f"done: {run.path}. Next: {look}, ganzoo export {path}")
         if self._sheet is not None:
             self.say(str(self._sheet))
         return 0

@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ganzoo.errors import UsageError
 
+Array = np.ndarray[Any, Any]
 Fit = Literal["cover", "contain", "stretch"]
 
 # EPS would start Ghostscript; the others are recognised by Pillow but not read without further software.
@@ -36,11 +37,12 @@ COLOUR_LOST = "some images have colours although those looked at first are grey:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of an image without its pixels: (height, width) the way it is shown; grey; more than 8 bits."""
+    """What is known of an image without its pixels: (height, width) the way it is shown; grey; more than 8 bits; alpha."""
 
     size: tuple[int, int]
     grey: bool
     deep: bool
+    alpha: bool
 
 
 def check_res(res: tuple[int, int] | None) -> None:
@@ -68,10 +70,10 @@ def read_header(stream: IO[bytes]) -> Header:
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
-        return Header((height, width), _is_grey(image), _is_deep(image))
+        return Header((height, width), _is_grey(image), _is_deep(image), image.has_transparency_data)
 
 
-def decode_image(stream: IO[bytes], shape: tuple[int, ...], fit: Fit) -> tuple[np.ndarray[Any, Any], list[str]]:
+def decode_image(stream: IO[bytes], shape: tuple[int, ...], fit: Fit) -> tuple[Array, list[str]]:
     """Pixels as uint8 [C, H, W] of `shape`, and what was lost on the way (DEEP, COLOUR_LOST).
 
     The first frame of an animation; upright by EXIF; what is transparent on white, unless C is 4. Integers of 16 bits are
@@ -86,28 +88,41 @@ def decode_image(stream: IO[bytes], shape: tuple[int, ...], fit: Fit) -> tuple[n
             remarks.append(COLOUR_LOST)
         side = 2 * max(height, width)  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that still is twice the size asked for
         image.draft(None, (side, side))
-        image.load()
-        upright = image.transpose(_TURNS[turn]) if (turn := _orientation(image)) in _TURNS else image
-        pixels = np.asarray(_fitted(_in_mode(upright, _MODES[channels]), (width, height), fit))
-    planes: np.ndarray[Any, Any] = np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
-    return planes, remarks
+        pixels = np.asarray(_fitted(_in_mode(_upright(image), _MODES[channels]), (width, height), fit))
+    return _planes(pixels), remarks
 
 
-def fit_array(pixels: np.ndarray[Any, Any], size: tuple[int, int], fit: Fit) -> np.ndarray[Any, Any]:
+def decode_whole(stream: IO[bytes], channels: int) -> tuple[Array, Array | None, list[str]]:
+    """Pixels as uint8 [C, H, W] at the image's own size, its alpha uint8 [H, W] where it has any, and remarks (DEEP).
+
+    All else is as in `decode_image`: what is transparent is on white unless C is 4.
+    """
+    with _quiet(), _open(stream) as image:
+        remarks = [DEEP] if _is_deep(image) else []
+        upright = _upright(image)
+        pixels = np.asarray(_in_mode(upright, _MODES[channels]))
+        alpha = np.asarray(_in_mode(upright, "RGBA"))[..., 3] if upright.has_transparency_data else None
+    return _planes(pixels), alpha, remarks
+
+
+def fit_array(pixels: Array, size: tuple[int, int], fit: Fit) -> Array:
     """uint8 [C, H, W] at another (height, width); C is 1, 3 or 4."""
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    fitted = np.asarray(_fitted(image, (size[1], size[0]), fit))
-    planes: np.ndarray[Any, Any] = np.ascontiguousarray(fitted[None] if len(pixels) == 1 else fitted.transpose(2, 0, 1))
-    return planes
+    return _planes(np.asarray(_fitted(image, (size[1], size[0]), fit)))
 
 
-def outlines(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _planes(pixels: Array) -> Array:
+    """[H, W] or [H, W, C] as [C, H, W]."""
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def outlines(pixels: Array) -> Array:
     """Uint8 [1, H, W]: dark lines on white where an image, uint8 [C, H, W], changes most."""
     padded = np.pad(pixels.astype(np.float32), ((0, 0), (1, 1), (1, 1)), "edge")
     across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     strength = np.sqrt(across**2 + down**2).max(0)  # of the colour that changes most
-    lines: np.ndarray[Any, Any] = (255 - strength.clip(0, 255)).astype(np.uint8)[None]
+    lines: Array = (255 - strength.clip(0, 255)).astype(np.uint8)[None]
     return lines
 
 
@@ -116,6 +131,11 @@ def _open(stream: IO[bytes]) -> ImageFile.ImageFile:
         return Image.open(stream, formats=formats())
     except UnidentifiedImageError:
         raise ValueError("not an image that can be read") from None  # Pillow's message holds the address of a stream
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    image.load()
+    return image.transpose(_TURNS[turn]) if (turn := _orientation(image)) in _TURNS else image
 
 
 def _orientation(image: Image.Image) -> int:

@@ -132,7 +132,7 @@ class Folder(_ImageFiles):
         if not self._root.is_dir():
             raise UsageError(f"{path} is not a folder; {_ALLOWED}")
         try:
-            names = list(_walk(self._root))
+            names = list(walk(self._root))
         except OSError as error:
             raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
         super().__init__(list_images(names, self._small_file, labels, f"folder {path}"), f"folder {path}", res, fit, channels)
@@ -210,7 +210,7 @@ def open_path(path: str) -> tuple[str, dict[str, object]]:
     return kind, {"path": str(found.absolute())}  # a run goes on from any directory
 
 
-def _walk(root: Path) -> Iterator[str]:
+def walk(root: Path) -> Iterator[str]:
     """Relative names of all files, links followed, each folder once (a link may lead back up)."""
     seen: set[tuple[int, int]] = set()
     waiting = [""]

@@ -38,28 +38,26 @@ def draw(samples: Array, spec: DataSpec, path: Path, columns: int = 8, real: Arr
     save(picture, path)
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG beside `path` and rename it there, so that nobody sees half of it. GanzooError where that fails."""
-    _save(picture, path, "PNG")
+def save(picture: Image.Image, path: Path, form: str = "PNG", **options: Any) -> None:
+    """Write a picture beside `path` and rename it there, so that nobody sees half of it. GanzooError where that fails."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(temporary, form, **options)
+        temporary.replace(path)
+    except BaseException as error:  # Ctrl-C too
+        with suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}; free some space or write elsewhere") from error
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, seconds: float = 0.06) -> None:
     """Write an endless GIF, `seconds` a frame, as `save` does. Small pictures are enlarged: viewers do not."""
     factor = max(1, 256 // max(frames[0].size))
     large = [f.convert("RGB").resize((f.width * factor, f.height * factor), Image.Resampling.NEAREST) for f in frames]
-    _save(large[0], path, "GIF", save_all=True, append_images=large[1:], duration=round(1000 * seconds), loop=0)
-
-
-def _save(picture: Image.Image, path: Path, form: str, **options: Any) -> None:
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(temporary, form, **options)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise GanzooError(f"cannot write {path}: {error.strerror or error}; free some space or write elsewhere") from error
+    save(large[0], path, "GIF", save_all=True, append_images=large[1:], duration=round(1000 * seconds), loop=0)
 
 
 def to_uint8(images: Array) -> Array:

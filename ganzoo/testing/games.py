@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ganzoo.interfaces import Batch, Game, Phase
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
-from ganzoo.testing.cases import NO_OPTIONS, Options, differing, group_of, make_batch
+from ganzoo.testing.cases import NO_OPTIONS, Options, differing, generator_inputs, group_of, make_batch
 from ganzoo.testing.contracts import Skip, check, expect
-from ganzoo.testing.partners import make_game
+from ganzoo.testing.partners import PartnerGenerator, make_game
 
 _CLOSE = 1e-6  # in float64, of the largest gradient
 _LR = 0.05
@@ -188,6 +188,33 @@ def check_game_generate(entry: Entry, data: DataSpec, options: Options = NO_OPTI
         )
 
 
+@check(
+    "made_by(G, to) gives a network of G and the data that it was built for; it refuses with ValueError what it does not make"
+)
+def check_game_made_by(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    game = make_game(entry, data, options).eval()
+    player = copy.deepcopy(game.players["G"])
+    own = {id(p) for p in player.parameters()}
+    names = [*(["B"] if data.source is not None else []), *data.domains]
+    said = [game.made_by(player, to) for to in (None, *names)]
+    with suppress(ValueError):  # not every game goes back
+        said.append(game.made_by(player, "A"))
+    refused = False
+    try:
+        game.made_by(player, "no such thing")
+    except ValueError:
+        refused = True
+    expect(refused, "ValueError for 'no such thing'", "a network")
+    for network, spec in said:
+        expect(isinstance(spec, DataSpec), "a DataSpec beside the network", type(spec).__name__)
+        expect({id(p) for p in network.parameters()} <= own, "a network of the player that it is given", "another")
+        PartnerGenerator(spec).load_state_dict(network.state_dict())  # as an exported model is opened
+        x, condition = generator_inputs(network, spec, 2)
+        with torch.no_grad():
+            made = network(x, condition)
+        expect(tuple(made.shape) == (2, *spec.shape), f"samples {[2, *spec.shape]}", list(made.shape))
+
+
 @check("a game is its own checkpoint: its state_dict, loaded into a new game, gives the same terms")
 def check_game_state_dict(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     n = 4 * group_of(entry, options)
@@ -219,5 +246,6 @@ CHECKS = (
     check_game_moves_own_player,
     check_game_micro_batches,
     check_game_generate,
+    check_game_made_by,
     check_game_state_dict,
 )

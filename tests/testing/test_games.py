@@ -73,6 +73,22 @@ class ItsOwnG(Adversarial):
         return super().generate(self.players["G"], batch)
 
 
+class MakesAnything(Adversarial):
+    def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
+        return generator, self.data
+
+
+class MakesItsOwn(Adversarial):
+    def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
+        return super().made_by(self.players["G"], to)
+
+
+class ForgetsTheSource(Adversarial):
+    def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
+        network, data = super().made_by(generator, to)
+        return network, data.replace(source=None)
+
+
 class CountsRounds(Adversarial):
     def __init__(self, data: DataSpec, parts: Parts) -> None:
         super().__init__(data, parts)
@@ -94,6 +110,9 @@ FAULTS = [
     Fault(games.check_game_moves_own_player, Explodes, "ZeroDivisionError|finite terms in phase D/main"),
     Fault(games.check_game_micro_batches, SumsTheBatch, "from two micro-batches"),
     Fault(games.check_game_generate, ItsOwnG, "samples of the network that it is given"),
+    Fault(games.check_game_made_by, MakesAnything, "ValueError for 'no such thing'"),
+    Fault(games.check_game_made_by, MakesItsOwn, "a network of the player that it is given"),
+    Fault(games.check_game_made_by, ForgetsTheSource, "size mismatch", IMAGES.replace(source=IMAGES)),
     Fault(games.check_game_state_dict, CountsRounds, "the same terms in phase D/main"),
 ]
 

@@ -103,6 +103,21 @@ def test_samples_go_there(game, batch):
     assert torch.equal(game.generate(game.players["G"], batch), 2 * batch["x"] + 0.5)
 
 
+def test_each_direction_is_a_network_of_its_own():
+    colour = IMAGES.replace(shape=(3, 2, 2))
+    Affine.numbers = iter([(1.0, 0.0)] * 2)
+    game = Cycle(colour.replace(source=IMAGES), Parts(Affine, Mean, Squares))  # from grey to colour
+    player = copy.deepcopy(game.players["G"])
+    for to, name, spec in (
+        (None, THERE, colour.replace(source=IMAGES)),
+        ("B", THERE, colour.replace(source=IMAGES)),
+        ("A", BACK, IMAGES.replace(source=colour)),
+    ):
+        assert game.made_by(player, to) == (player[name], spec)
+    with pytest.raises(ValueError, match="--to C: it makes B, what the data hold, and A, their source"):
+        game.made_by(player, "C")
+
+
 # ---- the pool
 
 

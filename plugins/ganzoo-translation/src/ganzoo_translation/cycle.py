@@ -25,8 +25,8 @@ class Cycle(Game):
         if data.source is None:
             raise ValueError("the game needs images of two kinds: --data unpaired:source=DIR,target=DIR")
         there, back = data.replace(classes=()), data.source.replace(source=data.replace(source=None, classes=()))
-        matches = {}
-        for name, spec in ((THERE, there), (BACK, back)):
+        self._specs, matches = {THERE: there, BACK: back}, {}
+        for name, spec in self._specs.items():
             matches[name] = parts.match(parts.generator(spec), spec.replace(source=None))
         matches[THERE].pair_with(matches[BACK])
         self.players["G"] = nn.ModuleDict({name: match.gen for name, match in matches.items()})
@@ -52,6 +52,17 @@ class Cycle(Game):
 
     def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
         return generator[THERE](batch["x"], {})  # type: ignore[index]
+
+    def show(self, generator: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+        """The source, what it becomes, an image of the data, and what that becomes."""
+        x, real = batch["x"], batch["real"]
+        return x, generator[THERE](x, {}), real, generator[BACK](real, {})  # type: ignore[index]
+
+    def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
+        name = {None: THERE, "B": THERE, "A": BACK}.get(to)
+        if name is None:
+            raise ValueError(f"--to {to}: it makes B, what the data hold, and A, their source")
+        return generator[name], self._specs[name]  # type: ignore[index]
 
 
 class CycleConsistency(Regularizer):
