@@ -121,6 +121,15 @@ def test_each_direction_is_a_network_of_its_own():
 # ---- the pool
 
 
+def test_a_sheet_shows_both_directions_and_the_way_back(game, batch):
+    x, made, returned, real, back = game.show(game.players["G"], batch)
+    assert torch.equal(x, batch["source"])
+    assert torch.equal(made, 2 * x + 0.5)
+    assert torch.allclose(returned, (2 * x + 0.5) / 4 - 1)
+    assert torch.equal(real, batch["real"])
+    assert torch.equal(back, real / 4 - 1)
+
+
 def shown(pool, images, player="D", real=False):
     match = Match(Affine(IMAGES), Mean(IMAGES), Squares(IMAGES), data=IMAGES)
     return pool.show(images, Play(match, player, {"real": images, "x": images}, 0), real)

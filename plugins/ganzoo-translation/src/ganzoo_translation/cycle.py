@@ -54,9 +54,11 @@ class Cycle(Game):
         return generator[THERE](batch["x"], {})  # type: ignore[index]
 
     def show(self, generator: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
-        """The source, what it becomes, an image of the data, and what that becomes."""
+        """The source, what it becomes, the way back from there; an image of the data, and what that becomes."""
+        there, back = generator[THERE], generator[BACK]  # type: ignore[index]
         x, real = batch["x"], batch["real"]
-        return x, generator[THERE](x, {}), real, generator[BACK](real, {})  # type: ignore[index]
+        made = there(x, {})
+        return x, made, back(made, {}), real, back(real, {})
 
     def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
         name = {None: THERE, "B": THERE, "A": BACK}.get(to)
