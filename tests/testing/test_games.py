@@ -117,7 +117,13 @@ FAULTS = [
     Fault(games.check_game_generate, ItsOwnG, "samples of the network that it is given"),
     Fault(games.check_game_made_by, MakesAnything, "ValueError for 'no such thing'"),
     Fault(games.check_game_made_by, MakesItsOwn, "a network of the player that it is given"),
-    Fault(games.check_game_made_by, ForgetsTheSource, "size mismatch", IMAGES.replace(source=IMAGES)),
+    Fault(
+        games.check_game_made_by,
+        ForgetsTheSource,
+        "size mismatch",
+        IMAGES.replace(source=IMAGES),
+        {"needs": frozenset({"translate"})},
+    ),
     Fault(games.check_game_settles, SettlesNothing, "0 passes"),
     Fault(games.check_game_state_dict, CountsRounds, "the same terms in phase D/main"),
 ]
