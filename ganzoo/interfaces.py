@@ -335,6 +335,10 @@ class Game(nn.Module):
         made = self.generate(generator, batch)
         return (batch["source"], made, batch["real"]) if "source" in batch else (made,)
 
+    def settle(self, generator: nn.Module, batch: Batch) -> None:
+        """Pass a drawn batch once through each network of a player "G", as it is used: for batch-norm statistics."""
+        self.generate(generator, batch)
+
 
 def batch_mean(value: Tensor) -> Tensor:
     """The mean over the ranks that share a batch (one process: itself). All that a plugin needs to know of ranks."""

@@ -209,7 +209,7 @@ class Model:
         if not classes:
             raise UsageError("this generator was trained without classes; leave --class out")
         if isinstance(label, int) or (label not in classes and str(label).isdigit()):
-            if int(label) < len(classes):
+            if 0 <= int(label) < len(classes):
                 return int(label)
         elif label in classes:
             return classes.index(label)

@@ -366,6 +366,9 @@ def test_domains_are_labels() -> None:
         translator.translate(images)
     with pytest.raises(UsageError, match="there is no domain 'dogs'. Did you mean 'dog'"):
         translator.translate(images, to="dogs")
+    for index in (-1, 3):
+        with pytest.raises(UsageError, match=f"there is no domain '{index}'"):
+            translator.translate(images, to=index)
     ignorant = model(Spy(), DOMAINS)  # its component says that it looks at no labels
     assert ignorant.destinations == ()
     with pytest.raises(UsageError, match="--to dog: this generator was trained to make one thing"):

@@ -56,6 +56,8 @@ def command(
     model = load(run, device=choose_device(given["device"]), at=given["checkpoint"], strict=given["strict"])
     if model.translates:
         raise UsageError(f"{run} makes images from images, not from noise: use 'ganzoo translate'")
+    if "encoder" in model.config:
+        raise UsageError(f"{run} makes images of captions, which a data set of classes has none of: use 'ganzoo sample --text'")
     layout = _layout(given["layout"], path, model)
     form = _form(given["form"], layout, model)
     path = path if layout == "folder" or path.suffix.lower() == f".{layout}" else path.with_name(f"{path.name}.{layout}")

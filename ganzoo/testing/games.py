@@ -215,6 +215,22 @@ def check_game_made_by(entry: Entry, data: DataSpec, options: Options = NO_OPTIO
         expect(tuple(made.shape) == (2, *spec.shape), f"samples {[2, *spec.shape]}", list(made.shape))
 
 
+@check("settle(G, batch) calls each network that made_by gives, of the G that it is given: for batch-norm statistics")
+def check_game_settles(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    game = make_game(entry, data, options).eval()
+    player = copy.deepcopy(game.players["G"])
+    networks = [game.made_by(player, None)[0]]
+    with suppress(ValueError):
+        networks.append(game.made_by(player, "A")[0])
+    called: list[nn.Module] = []
+    for network in networks:
+        network.register_forward_hook(lambda network, *_: called.append(network))
+    with torch.no_grad():
+        game.settle(player, completed(game, data, 4 * group_of(entry, options)))
+    for network in networks:
+        expect(any(each is network for each in called), "a pass through each of them", f"{len(called)} passes, none in one")
+
+
 @check("a game is its own checkpoint: its state_dict, loaded into a new game, gives the same terms")
 def check_game_state_dict(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     n = 4 * group_of(entry, options)
@@ -247,5 +263,6 @@ CHECKS = (
     check_game_micro_batches,
     check_game_generate,
     check_game_made_by,
+    check_game_settles,
     check_game_state_dict,
 )

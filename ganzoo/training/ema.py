@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganzoo.config import EmaConfig
 from ganzoo.training.schedules import Schedule
@@ -34,7 +34,7 @@ class Ema:
 
 
 @torch.no_grad()
-def settle_batch_norm(network: nn.Module, forward: Callable[[int], Tensor], batches: Iterable[int]) -> bool:
+def settle_batch_norm(network: nn.Module, forward: Callable[[int], object], batches: Iterable[int]) -> bool:
     """Give `network` standing statistics: running mean and variance over `forward(i)` for each i, under its own weights.
 
     Copied running statistics belong to other weights than the average's. Leaves the network in eval mode; returns whether it

@@ -77,7 +77,7 @@ class Preview:
         network = copy.deepcopy(network)
         with guarded(self.device):
             if self.settling:
-                settle_batch_norm(network, lambda i: self.game.show(network, self.settling[i])[0], range(len(self.settling)))
+                settle_batch_norm(network, lambda i: self.game.settle(network, self.settling[i]), range(len(self.settling)))
         return network.eval()
 
     @torch.no_grad()

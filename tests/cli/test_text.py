@@ -109,6 +109,7 @@ def test_a_run_is_sampled_though_its_data_are_gone(cli: Cli, monkeypatch: pytest
 def test_without_a_caption(cli: Cli, run: Path, of: str) -> None:
     cli("export", run)
     cli.refused("sample", of, "--out", "a.png", says=("makes images of captions", '--text "a caption"'))
+    cli.refused("synthesize", of, "--n", "2", "--out", "new", says=("makes images of captions", "ganzoo sample --text"))
     for view in ("--interpolate", "--truncation"):
         cli.refused("explore", of, view, "--out", "a.png", says=('--text "a caption"',))
     cli("explore", of, "--interpolate", "--text", "an apple", "--seeds", "0,1", "--steps", "3", "--out", "walk.png")

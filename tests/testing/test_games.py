@@ -83,6 +83,11 @@ class MakesItsOwn(Adversarial):
         return super().made_by(self.players["G"], to)
 
 
+class SettlesNothing(Adversarial):
+    def settle(self, generator: nn.Module, batch: Batch) -> None:
+        pass
+
+
 class ForgetsTheSource(Adversarial):
     def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
         network, data = super().made_by(generator, to)
@@ -112,7 +117,14 @@ FAULTS = [
     Fault(games.check_game_generate, ItsOwnG, "samples of the network that it is given"),
     Fault(games.check_game_made_by, MakesAnything, "ValueError for 'no such thing'"),
     Fault(games.check_game_made_by, MakesItsOwn, "a network of the player that it is given"),
-    Fault(games.check_game_made_by, ForgetsTheSource, "size mismatch", IMAGES.replace(source=IMAGES)),
+    Fault(
+        games.check_game_made_by,
+        ForgetsTheSource,
+        "size mismatch",
+        IMAGES.replace(source=IMAGES),
+        {"needs": frozenset({"translate"})},
+    ),
+    Fault(games.check_game_settles, SettlesNothing, "0 passes"),
     Fault(games.check_game_state_dict, CountsRounds, "the same terms in phase D/main"),
 ]
 

@@ -60,6 +60,10 @@ class Cycle(Game):
         made = there(x, {})
         return x, made, back(made, {}), real, back(real, {})
 
+    def settle(self, generator: nn.Module, batch: Batch) -> None:
+        generator[THERE](batch["x"], {})  # type: ignore[index]
+        generator[BACK](batch["real"], {})  # type: ignore[index]
+
     def made_by(self, generator: nn.Module, to: str | None = None) -> tuple[nn.Module, DataSpec]:
         name = {None: THERE, "B": THERE, "A": BACK}.get(to)
         if name is None:
