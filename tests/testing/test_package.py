@@ -68,7 +68,10 @@ SAID = {
 @pytest.mark.parametrize(
     ("check", "dist", "body", "words"), FAULTY, ids=lambda value: value if isinstance(value, str) else None
 )
-def test_faulty_distributions_are_caught(site: Site, check: Check, dist: str, body: str, words: str) -> None:
+def test_faulty_distributions_are_caught(
+    site: Site, check: Check, dist: str, body: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # one of them writes there
     site.add(dist, body)
     describe(site, dist, *([] if dist == "no-licence" else ["License-Expression: MIT"]))
     if dist == "torn":
