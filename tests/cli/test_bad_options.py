@@ -102,7 +102,7 @@ SETS = [
     ("D.betas=[0, 1]", ("D.betas = 1.0", "below 1")),
     ("D.betas=[0, x]", ("D.betas: 'x' is no schedule",)),
     ("G.clip=-1", ("G.clip = -1: it must be greater than 0",)),
-    ("D.steps=0", ("D.steps = 0: it must be greater than 0",)),
+    ("D.steps=-1", ("D.steps = -1: it must be at least 0; 0 lets the player rest",)),
     ("G.stps=2", ("unknown key 'G.stps'", "Did you mean 'G.steps'?")),
     ("micro-batch=4", ("unknown key 'micro-batch'", "Did you mean 'micro_batch'?")),
     ("nothing=1", ("unknown key 'nothing'", "Known: D.betas")),

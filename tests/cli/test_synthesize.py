@@ -197,6 +197,7 @@ def test_what_was_stopped_does_not_look_whole(cli: Cli, run: Path, out: str, num
         [sys.executable, "-m", "ganzoo", "synthesize", str(run), "--out", out, "--per-class", "20000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     while not any(name.startswith(".new") for name in os.listdir()):
         assert process.poll() is None

@@ -308,6 +308,7 @@ def test_ctrl_c_leaves_whole_files(cli: Cli, runs: Path) -> None:
         [sys.executable, "-m", "ganzoo", "translate", str(runs / "unet"), "many", "--out", "made"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     while not Path("made").is_dir() or len(os.listdir("made")) < 3:
         assert process.poll() is None
