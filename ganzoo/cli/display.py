@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
 from ganzoo.runs import Run, quote
 from ganzoo.training.launch import Training, duration
@@ -58,7 +59,7 @@ class Plain:
         config, path = run.config(), quote(run.path)
         gen = get_registry().find("generator", config["gen"]["name"])
         words = ' --text "a caption"' if "text" in gen.component.needs else ""
-        translates = config["spec"].get("source") or config["spec"].get("domains")
+        translates = DataSpec.from_dict(config["spec"]).translates
         look = f"ganzoo translate {path} IMAGES --out DIR" if translates else f"ganzoo sample {path}{words} --out samples.png"
         self.say(f"done: {run.path}. Next: {look}, ganzoo export {path}")
         if self._sheet is not None:

@@ -90,7 +90,7 @@ def _values(data: DataSpec, n: int, generator: torch.Generator) -> Tensor:
 def generator_inputs(network: Any, data: DataSpec, n: int, seed: int = 0) -> tuple[Tensor, Condition]:
     """What a generator eats, noise or source images, and its condition."""
     batch = make_batch(data, n, seed)
-    if data.source is not None or data.domains:
+    if data.translates:
         return batch["real" if data.source is None else "source"], condition_of(batch)
     z_dim = getattr(network, "z_dim", None)
     expect(isinstance(z_dim, int) and z_dim > 0, "an attribute z_dim, the width of the noise", z_dim)
