@@ -13,17 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.data.dataset import Dataset
+from ganzoo.data.dataset import Dataset, Modes
 from ganzoo.plugin import DataSpec, Part
 
 if TYPE_CHECKING:
     from ganzoo.games.match import Critic, Match, Parts, Play
+    from ganzoo.models import Model
 
 __all__ = [
     "CAPABILITIES",
@@ -40,6 +41,7 @@ __all__ = [
     "Match",
     "Measured",
     "Metric",
+    "Modes",
     "Part",
     "Parts",
     "Phase",
@@ -66,6 +68,7 @@ CAPABILITIES: dict[str, str] = {
     "reverse": "the game plays both directions: match.reverse is the match of the other one",
     "translate": "G eats an image: forward(source, condition)",
     "targets": "the loss is of the logistic family, whose targets can be softened",
+    "logits": "features.logits(vectors) [N, width] -> [N, K]: the network classifies what it sees",
     "level": "the loss looks at D's level, not only at differences of its outputs",
     "double-backward": "the gradient of D with respect to its input can be differentiated again",
     "text": "the data's records have captions, whose vectors networks are shown: condition['text'] [N, T]",
@@ -214,11 +217,16 @@ class Features(nn.Module):
     channels  widths of the maps, from shallow to deep
     strides   how many pixels one place of each map stands for
     width     of the vector
+    size      the side that metrics enlarge or reduce images to before they show them; None: as they are
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     width: int
+    size: int | None = None
+
+    def learn(self, dataset: Dataset) -> None:
+        """See the data set at hand, once and before anything else: for a network that is trained on it. The default does nothing."""
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps [N, channels[i], H / strides[i], W / strides[i]], rounded up."""
@@ -226,6 +234,10 @@ class Features(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """One vector an image: [N, width]."""
+        raise NotImplementedError
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """What its own classifier says of vectors [N, width]: [N, K]. Only of those that provide "logits"."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> Features:
@@ -251,32 +263,55 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One side of a comparison, the reals or the fakes: vectors [N, F] on the CPU, and labels [N] where there are classes.
+    """One side of a comparison, the reals or the fakes, on the CPU; what no metric at hand `uses` is None.
 
-    A vector is what a feature network says of a sample; of points and the like, the sample itself, flattened.
+    features  vectors [N, F] of a feature network; of points and the like, the samples themselves, flattened
+    labels    [N], where there are classes: those that the fakes were asked for
+    logits    [N, K] of the feature network's own classifier
+    samples   [N, *shape] as data sets hold them: images uint8, anything else float32
+    modes     the mode that each belongs to, where the data set can tell (`Dataset.modes`)
+    model     the generator opened again, on the fakes' side alone, where there is one
+    look      images [N, C, H, W] in [-1, 1] to what the feature network's maps say of them, beside `model`
     """
 
     features: Tensor
     labels: Tensor | None = None
+    logits: Tensor | None = None
+    samples: Tensor | None = None
+    modes: Modes | None = None
+    model: Model | None = None
+    look: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A metric's value, and its standard error where it knows one."""
+    """A metric's value.
+
+    error    its standard error, where it knows one
+    details  further figures, by name
+    notes    what should be said beside the value: too few samples for it to mean much
+    """
 
     value: float
     error: float | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Metric:
     """A number that says how fakes compare with reals; a pure function of the two, in whatever order their samples come.
 
-    better  which way is better
+    better  which way is better; None where neither is by itself
     same    its value where the fakes are the reals themselves; None where that is no one number
+    uses    which fields of Sampled it looks at; without "features" it needs no feature network
+    beside  names of metrics of the same uses that are shown with it, because alone it misleads
+    Raises ValueError, with what to do, for samples that it cannot be taken of: too few, for one.
     """
 
-    better: Literal["lower", "higher"] = "lower"
+    better: Literal["lower", "higher"] | None = "lower"
     same: float | None = None
+    uses: frozenset[str] = frozenset({"features"})
+    beside: tuple[str, ...] = ()
 
     def __init__(self, data: DataSpec) -> None:
         self.data = data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,20 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ganzoo.plugin import DataSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Of samples, the modes of the data that they belong to.
+
+    count   of the modes that there are
+    index   int64 [N], the mode that each sample is nearest to
+    inside  bool [N], whether the sample is as near to it as the data's own are
+    """
+
+    count: int
+    index: np.ndarray[Any, Any]
+    inside: np.ndarray[Any, Any]
 
 
 class Dataset:
@@ -46,6 +61,10 @@ class Dataset:
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]] | None:
         """All records' fields at once, where that is cheaper than decoding one by one (arrays, point sets); else None."""
+        return None
+
+    def modes(self, samples: np.ndarray[Any, Any]) -> Modes | None:
+        """Which modes samples [N, *spec.shape], as `decode` gives them, belong to; None where the modes cannot be counted."""
         return None
 
     def draw(

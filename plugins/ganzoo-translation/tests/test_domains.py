@@ -11,6 +11,7 @@ from torch import nn
 from ganzoo.games.match import Parts, Play
 from ganzoo.interfaces import Loss, Score
 from ganzoo.plugin import DataSpec
+from ganzoo_translation.cycle import Identity
 from ganzoo_translation.domains import DomainClassification, DomainReconstruction, MultiDomain
 
 DOMAINS = ("dark", "light")
@@ -93,6 +94,18 @@ def test_what_g_minimises(game, batch):
     (found,) = terms(game, batch, "G")
     assert found == pytest.approx(-(0.6 + 0.15) / 2 + 2 * (named(0.6, 1) + named(0.15, 0)) / 2 + 10 * 0.25)
     assert game.players["D"].shown == [[1, 0]]
+
+
+def test_identity_asks_for_the_domain_that_an_image_is_of(batch):
+    game = MultiDomain(IMAGES, Parts(Shift, Named, Differences, [("identity", lambda data: Identity(data, weight=4.0))]))
+    # .1 - .25 and .4 + .5: as far from their images as the shifts of their own domains.
+    (found,) = terms(game, batch, "G")
+    assert found == pytest.approx(-(0.6 + 0.15) / 2 + 4 * (0.25 + 0.5) / 2)
+
+
+def test_identity_wants_images_of_one_shape():
+    with pytest.raises(ValueError, match="one shape"):
+        Identity(DataSpec("image", (1, 8, 8), source=DataSpec("image", (1, 2, 2))))
 
 
 def test_what_is_asked_for_is_the_batch_dealt_out_anew(game):

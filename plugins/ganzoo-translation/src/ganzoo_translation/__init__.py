@@ -118,17 +118,17 @@ def ganzoo_components() -> Iterator[Component]:
         modality=frozenset({"image"}),
         aliases=("CycleGAN", "DualGAN"),
     )
-    for name, target, summary, paper in (
-        ("cycle-consistency", "CycleConsistency", "There and back again is where it began", CYCLEGAN),
-        ("identity", "Identity", "What is of the target's kind already stays", CYCLEGAN),
+    for name, target, summary, needs in (
+        ("cycle-consistency", "CycleConsistency", "There and back again is where it began", "reverse"),
+        ("identity", "Identity", "What is of the target's kind already stays", "translate"),
     ):
         yield Component(
             "regularizer",
             name,
             f"ganzoo_translation.cycle:{target}",
             summary=summary,
-            paper=paper,
-            needs=frozenset({"reverse"}),
+            paper=CYCLEGAN,
+            needs=frozenset({needs}),
             modality=frozenset({"image"}),
         )
     yield Component(

@@ -92,6 +92,8 @@ class CycleConsistency(Regularizer):
 class Identity(Regularizer):
     """weight * |G(y) - y|, the mean over pixels: what is of the target's kind already stays (section 5.2).
 
+    Among several domains: what is asked to become what it is stays (Kameoka et al. 2018, arXiv:1806.02169, section 3.3).
+
     Options:
         weight: of the penalty, in each direction; the paper: half of the cycle's
     """
@@ -100,12 +102,12 @@ class Identity(Regularizer):
 
     def __init__(self, data: DataSpec, *, weight: float = 5.0) -> None:
         super().__init__(data)
+        if data.source is not None and data.source.shape != data.shape:
+            raise ValueError(f"identity needs images of one shape: {list(data.source.shape)} become {list(data.shape)}")
         self.weight = weight
 
     def forward(self, play: Play) -> Tensor:
-        if play.real.shape[1:] != play.x.shape[1:]:
-            raise ValueError(f"identity needs images of one shape: {list(play.real.shape[1:])}, {list(play.x.shape[1:])}")
-        return self.weight * (play.gen(play.real, play.condition).float() - play.real).abs().flatten(1).mean(1)  # [N]
+        return self.weight * (play.gen(play.real, play.real_condition).float() - play.real).abs().flatten(1).mean(1)  # [N]
 
 
 class ImagePool(Regularizer):
