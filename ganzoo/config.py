@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Literal
 
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.options import Option, Spec, coerce, options_of, parse_spec, to_toml_value, toml_text
+from ganzoo.options import Option, Raw, Spec, coerce, options_of, parse_spec, to_toml_value, toml_text
 
 FORMAT = 1
 KIND_OF = {
@@ -226,6 +226,15 @@ class Layer:
         else:
             known = [*settings_keys(), *KIND_OF, *(f"{part}.OPTION" for part in KIND_OF)]
             raise UsageError(f"{self.origin}: unknown key '{key}'.{did_you_mean(key, known)} Known: {', '.join(sorted(known))}")
+
+    def set_text(self, text: str) -> None:
+        """KEY=VALUE as `--set` takes it."""
+        key, equals, value = text.partition("=")
+        if not equals or not value.strip():
+            raise UsageError(f"--set {text}: write KEY=VALUE, such as --set G.lr=1e-4")
+        key = key.strip()
+        whole = key in KIND_OF and key != "reg"  # a part, whose own options are in the text
+        self.set(key, value.strip() if whole else Raw(value.strip()))
 
     def set_part(self, key: str, value: Any) -> None:
         """A component: "name:option=value", a table with `name`, or none; for `reg` a list of those."""

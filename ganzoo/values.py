@@ -67,7 +67,7 @@ def parse_resolution(text: str) -> tuple[int, int]:
 
 def _parse_options(text: str, whole: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for item in _split(text, whole):
+    for item in split_items(text, whole):
         name, equals, value = (piece.strip() for piece in item.partition("="))
         if not name or not equals or not value:
             raise UsageError(f"'{item.strip()}' in '{whole}' is no OPTION=VALUE" + ('; empty text is ""' if equals else ""))
@@ -77,7 +77,7 @@ def _parse_options(text: str, whole: str) -> dict[str, Any]:
     return options
 
 
-def _split(text: str, whole: str) -> list[str]:
+def split_items(text: str, whole: str) -> list[str]:
     """The pieces between commas that are outside brackets and quotes. A quote opens at the start of a value only (it's)."""
     pieces: list[str] = []
     stack: list[str] = []
@@ -229,7 +229,7 @@ def _sequence(value: Any, annotation: Any, where: str, part: PartMaker | None) -
     origin = get_origin(annotation)
     args: tuple[Any, ...] = get_args(annotation)
     if isinstance(value, Raw) and value[:1] == "[" and value[-1:] == "]":
-        items: Any = [Raw(item.strip()) for item in _split(value[1:-1], value)]
+        items: Any = [Raw(item.strip()) for item in split_items(value[1:-1], value)]
         if "" in items:
             raise UsageError(f"{where}: nothing between two commas in {value}")
     elif isinstance(value, (list, tuple)):

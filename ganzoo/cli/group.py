@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "synthesize": "Write a labelled data set of samples, to train on.",
     "export": "Write a run's generator as a model to share.",
     "runs": "List runs: state, progress, speed.",
+    "arena": "Train every combination of some parts, and rank them.",
     "explore": "Walk through a generator's latent space.",
     "anomaly": "Score images by what a generator cannot make again.",
     "list": "List the components that are installed.",

@@ -64,7 +64,6 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
 def _layer(registry: Any, given: dict[str, Any]) -> Layer:
     """The command line as the topmost layer."""
     from ganzoo.assembly import data_spec
-    from ganzoo.errors import UsageError
     from ganzoo.options import Raw, parse_resolution, parse_spec
 
     layer = Layer("command line")
@@ -82,12 +81,5 @@ def _layer(registry: Any, given: dict[str, Any]) -> Layer:
         if given[key] is not None:
             layer.set(key, Raw(given[key]))
     for text in given["sets"]:
-        key, equals, value = text.partition("=")
-        if not equals or not value.strip():
-            raise UsageError(f"--set {text}: write KEY=VALUE, such as --set G.lr=1e-4")
-        key = key.strip()
-        layer.set(
-            key,
-            Raw(value.strip()) if "." in key or key not in ("gen", "disc", "loss", "aug", "game", "data") else value.strip(),
-        )
+        layer.set_text(text)
     return layer
