@@ -91,8 +91,11 @@ class Question:
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Question:
         """Raises KeyError and TypeError for what is no question."""
-        values = {field.name: table[field.name] for field in fields(cls)}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = table[field.name]
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
 
     def differs(self, given: Mapping[str, Any]) -> str | None:
         """In words, how the flags that were given ask something else than this; None where they do not."""
