@@ -226,7 +226,7 @@ class Features(nn.Module):
     size: int | None = None
 
     def learn(self, dataset: Dataset) -> None:
-        """See the data set at hand, once and before anything else: for a network that is trained on it. The default does nothing."""
+        """See the data set at hand, once and before anything else: a network that is trained on it is trained here."""
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps [N, channels[i], H / strides[i], W / strides[i]], rounded up."""
