@@ -73,7 +73,7 @@ CAPABILITIES: dict[str, str] = {
     "double-backward": "the gradient of D with respect to its input can be differentiated again",
     "text": "the data's records have captions, whose vectors networks are shown: condition['text'] [N, T]",
     "matching": "D's logits say how well an image goes with condition['text']",
-    "default": "a recipe that a bare `ganzoo train` may take",
+    "default": "what may be taken where nothing is said: a recipe by `ganzoo train`, a feature network by metrics",
 }
 
 
