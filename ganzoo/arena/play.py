@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -112,23 +113,22 @@ class Player:
         self._await_another(run)
         while (arguments := self._next(training, run)) is not None:
             before = _reached(run)
-            code, said = self._call(["-m", "ganzoo", *arguments], training, slot, run)
+            code, said = self._call(arguments, training, slot, timed=run)
             if self.stopping:
                 return
             if code not in (0, 130):  # 130: stopped with a checkpoint, its minutes were over
                 raise _Failed(said)
             if _reached(run) == before:
                 raise _Failed(f"it trains no further: {said}")
-        file = self.arena.path / "logs" / f"{training.name}.json"
-        question = self.arena.question
-        asked = [str(run.path), question.metric, str(question.samples), self.device, str(file)]
-        code, said = self._call(["-m", "ganzoo.arena.measure", *asked], training, slot)
+        question, file = self.arena.question, self.arena.path / "logs" / f"{training.name}.json"
+        asked = ["--metric", question.metric, "--samples", str(question.samples), "--device", self.device, "--json"]
+        code, said = self._call(["eval", str(run.path), *asked], training, slot, out=file)
         if self.stopping:
             return
         if code:
             raise _Failed(said)
         line = {"run": training.name, "cell": training.cell.name, "seed": training.seed, "device": slot.device}
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = [json.loads(result) for result in file.read_text(encoding="utf-8").splitlines()]
         file.unlink()
         self.arena.add_result(line | figures(run) | {"metrics": results})
         with self._lock:
@@ -182,30 +182,33 @@ class Player:
             said = True
             time.sleep(1)
 
-    def _call(self, arguments: list[str], training: Training, slot: Slot, timed: Run | None = None) -> tuple[int, str]:
-        """A command of ours in a process of its own: its exit code, and the last words where it failed.
+    def _call(
+        self, arguments: list[str], training: Training, slot: Slot, *, timed: Run | None = None, out: Path | None = None
+    ) -> tuple[int, str]:
+        """A command of ganzoo in a process of its own: its exit code and last words. What it prints goes to `out`, or the log.
 
         `timed` is stopped at the first tick beyond the budget. All are stopped with `stopping`: one signal, which lets a
         training write a checkpoint; they have sessions of their own, so that Ctrl-C in a terminal is no second one.
         """
         path = self.arena.log_file(training)
         try:
-            with path.open("ab") as log:
+            with path.open("ab") as log, (out or path).open("ab" if out is None else "wb") as printed:
                 begin = log.tell()
                 process = subprocess.Popen(
-                    [sys.executable, *arguments],
+                    [sys.executable, "-m", "ganzoo", *arguments],
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
+                    stdout=printed,
+                    stderr=log,
                     env=os.environ | dict(slot.environment),
                     start_new_session=True,
                 )
         except OSError as err:
             raise RunError(f"{path} could not be written: {err.strerror}; free some space") from None
-        told = False
+        told = over = False
         try:
             while process.poll() is None:
-                if not told and (self.stopping or (timed is not None and self._is_over(timed))):
+                over = over or (timed is not None and self._is_over(timed))
+                if not told and (self.stopping or over):
                     process.terminate()
                     told = True
                 if self.hurried:
@@ -215,6 +218,8 @@ class Player:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        if over and process.returncode == -signal.SIGTERM:
+            return 0, ""  # it had ended by itself, and was about to say so
         return process.returncode, _last_words(path, begin, process.returncode)
 
     def _is_over(self, run: Run) -> bool:

@@ -47,7 +47,6 @@ def command(jobs: int | None, out: str, as_json: bool, dry_run: bool, **given: A
     from ganzoo.arena.table import check_markdown, leaderboard, write_markdown
     from ganzoo.cli.display import display_for
     from ganzoo.runs import expanded
-    from ganzoo.training.launch import Quiet
 
     path = expanded(out)
     page, table = (expanded(given[name]) if given[name] else None for name in ("blind", "markdown"))
@@ -62,7 +61,7 @@ def command(jobs: int | None, out: str, as_json: bool, dry_run: bool, **given: A
     if dry_run:
         click.echo("\n".join(_outlook(arena, len(slots))))
         return 0
-    say = (Quiet() if as_json else display_for()).say
+    say = display_for(err=as_json).say
     if configs is not None:
         arena = Arena.create(path, arena.question, configs)
     arena.lock()
@@ -82,7 +81,7 @@ def command(jobs: int | None, out: str, as_json: bool, dry_run: bool, **given: A
             written.append(table)
         if page is not None:
             pairs = write_page(arena, page)
-            say(f"{page}: {pairs} pairs to choose between; then: {arena.command} --answers answers.json")
+            say(f"{page}: {pairs} pair{'s' * (pairs != 1)} to choose between; then: {arena.command} --answers answers.json")
     finally:
         arena.unlock()
     _print(board, written, as_json)
@@ -115,9 +114,12 @@ def _check_metric(name: str, registry: Any, configs: list[tuple[Any, Any]]) -> N
     """Refuse a metric that these data have no use for, before anything is trained."""
     from ganzoo.metrics.asking import check_uses, parse
 
-    config = next(config for _, config in configs if config is not None)
-    dataset = registry.build(registry.find("dataset", config.data.name), config.data.options)
-    check_uses(parse([name], registry, dataset.spec), dataset, False, frozenset())
+    playable = [config for _, config in configs if config is not None]
+    data = playable[0].data
+    dataset = registry.build(registry.find("dataset", data.name), data.options)
+    asked = parse([name], registry, dataset.spec)
+    for config in playable:
+        check_uses(asked, dataset, True, registry.find("generator", config.gen.name).component.provides)
 
 
 def _device(arena: Any, configs: Any) -> str:
