@@ -38,6 +38,7 @@ LIGHT = [
             ["nonsense"],
             ["search", "hinge"],
             ["anomaly", "fit", "--help"],
+            ["arena", "--help"],
         )
     ),
     *(

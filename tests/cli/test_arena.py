@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DCGAN = "dcgan:channels=4,z_dim=8,embedding=4"
 TWO_BY_TWO = (
-    "--gens", f"{DCGAN},mlp:width=8,depth=1", "--discs", "dcgan:channels=4,acgan", "--data", "emoji", "--metric",
-    "kid-raw", "--samples", "32", "--set", "data.res=8", "--set", "data.labels=false", "--set", "batch=8", "--set", "device=cpu",
+    "--gens", f"{DCGAN},mlp:width=8,depth=1", "--discs", "dcgan:channels=4,acgan", "--data", "emoji", "--metric", "kid-raw",
+    "--samples", "32", "--set", "data.res=8", "--set", "data.labels=false", "--set", "batch=8", "--set", "device=cpu",
 )  # fmt: skip
 NAMES = ["000-dcgan-dcgan-s0", "002-mlp-dcgan-s0"]
 
@@ -131,6 +131,11 @@ def start(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", default, "arena", *args], stdout=subprocess.PIPE, text=True)
 
 
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
 def await_that(true: Callable[[], Any], what: str) -> Any:
     for _ in range(600):
         if found := true():
@@ -146,7 +151,7 @@ def children_of(process: subprocess.Popen[str]) -> Iterator[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="who its children are is read from /proc")
 def test_killed_and_stopped_it_goes_on_as_if_nothing_had_happened(cli: Cli) -> None:
-    given = (*TWO_BY_TWO, "--set", "checkpoint.every=0.16", "--budget", "4")
+    given = (*TWO_BY_TWO, "--set", "checkpoint.every=0.16", "--budget", "8")
     cli("arena", *given, "--out", "whole", "--jobs", "2")
     whole = results(Path("whole"))
 
@@ -156,9 +161,8 @@ def test_killed_and_stopped_it_goes_on_as_if_nothing_had_happened(cli: Cli) -> N
     await_that(first.checkpoints, "the first run has a checkpoint")
     training = list(children_of(arena))
     assert len(training) == 1
-    arena.kill()
+    kill(arena)
     os.kill(training[0], signal.SIGKILL)
-    arena.wait()
     assert not Path("cut/results.jsonl").exists()
     reached = first.checkpoints()[0].name
     # which goes on from there; the second is stopped by Ctrl-C,
@@ -175,8 +179,7 @@ def test_killed_and_stopped_it_goes_on_as_if_nothing_had_happened(cli: Cli) -> N
     # and now the arena alone is killed: the training goes on, and is waited for.
     arena = start("--out", "cut")
     await_that(second.in_use, "the second run goes on")
-    arena.kill()
-    arena.wait()
+    kill(arena)
     assert second.in_use()
     out, _ = cli("arena", "--out", "cut")
     assert "waiting for it" in out
