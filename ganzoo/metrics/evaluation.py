@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,12 @@ from ganzoo.assembly import data_spec
 from ganzoo.data import pictures
 from ganzoo.data.cache import Store, materialise
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.interfaces import Dataset, Measured, Sampled
+from ganzoo.interfaces import Dataset, Features, Measured, Sampled
 from ganzoo.metrics import looks
 from ganzoo.metrics.asking import Asked, build, check_uses, features_of, parse
 from ganzoo.metrics.looks import Look, Vectors
 from ganzoo.metrics.neighbours import nearest
-from ganzoo.metrics.subjects import Generated, Held, Subject
+from ganzoo.metrics.subjects import Generated, Held, Progress, Subject
 from ganzoo.models import load
 from ganzoo.options import options_of
 from ganzoo.registry import Registry, get_registry
@@ -34,7 +34,6 @@ from ganzoo.values import format_spec
 
 SAMPLES, REALS = 2000, 10_000
 _SHOWN = 24  # of the fakes that are nearest to a real, on the picture
-Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +95,7 @@ class Evaluation:
         self.registry = registry or get_registry()
         self.reals, self.device, self._progress = reals, device, progress
         self.asked = parse(metrics, self.registry, reals.dataset.spec, network, size)
+        self._networks: dict[str, Features] = {}
         self._looks: dict[str, Look] = {}
         self._seen: dict[str, Vectors] = {}  # of the reals
 
@@ -118,6 +118,9 @@ class Evaluation:
         Raises UsageError where there are too few for a metric.
         """
         self.check(subject)
+        for one in self.asked:
+            if (network := one.network) is not None and network.name not in self._networks:
+                self._networks[network.name] = features_of(network, self.reals.dataset.spec, self.registry)
         store = self.reals.store(self._progress)
         rows = self.reals.rows(store)
         self._look_at_reals(store, rows)
@@ -137,12 +140,13 @@ class Evaluation:
     # ---- the two sides
 
     def _look_at_reals(self, store: Store, rows: np.ndarray[Any, Any]) -> None:
-        """Build each network that is looked through, and what it says of the reals."""
+        """What each network that is looked through says of the reals."""
         fingerprint = self.reals.dataset.fingerprint()
         for one in self.asked:
             if (network := one.network) is None or network.name in self._looks:
                 continue
-            made = features_of(network, self.reals.dataset.spec, self.reals.dataset, self.registry)
+            made = self._networks[network.name]
+            build(partial(made.learn, self.reals.dataset), network.entry)
             look = Look(made, network.size, "logits" in network.entry.component.provides, self.device)
             with self._progress(f"looking at {len(rows)} reals ({network.name})") as update:
                 tick = partial(_of, update, len(rows))
@@ -287,7 +291,7 @@ def evaluate(
     else:
         if at is not None or truncation is not None:
             raise UsageError(f"{subject} holds samples, no generator: leave --checkpoint and --truncation out")
-        what = _held(registry, str(subject), progress)
+        what = Held(*against_data(registry, None, str(subject), None, str(subject)), progress)
     results = evaluation.take(what, samples, seed, picture)
     if is_run:
         append(Run.open(path), results)
@@ -319,13 +323,3 @@ def against_data(
         options["split"] = split
     dataset: Dataset = build(lambda: registry.build(entry, options), entry)
     return dataset, format_spec(name, {k: v for k, v in options.items() if v not in (None, "none")})
-
-
-def _held(registry: Registry, text: str, progress: Progress) -> Held:
-    """Files, or a data set by name, as fakes."""
-    spec = data_spec(text, registry)
-    entry = registry.find("dataset", spec.name)
-    dataset: Dataset = build(lambda: registry.build(entry, spec.options), entry)
-    with progress("reading the fakes") as update:
-        store = materialise(dataset, progress=update)
-    return Held(store, text, dataset.fingerprint())
