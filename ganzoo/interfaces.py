@@ -24,6 +24,7 @@ from ganzoo.plugin import DataSpec, Part
 
 if TYPE_CHECKING:
     from ganzoo.games.match import Critic, Match, Parts, Play
+    from ganzoo.metrics.classifier import trained_classifier
     from ganzoo.models import Model
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Score",
     "batch_mean",
     "in_full_precision",
+    "trained_classifier",
 ]
 
 Batch = dict[
@@ -396,4 +398,8 @@ def __getattr__(name: str) -> Any:
         from ganzoo.games import match
 
         return getattr(match, name)
+    if name == "trained_classifier":
+        from ganzoo.metrics import classifier
+
+        return classifier.trained_classifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

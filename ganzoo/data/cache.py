@@ -69,7 +69,7 @@ def materialise(dataset: Dataset, *, progress: Progress | None = None, workers: 
     fields = fields_of(dataset.spec)
     if (arrays := dataset.arrays()) is not None:
         return _store(dataset, _checked(arrays, fields, len(dataset)), [], [])
-    job = _Job(dataset, fields, workers or _cores(), progress)
+    job = _Job(dataset, fields, workers or cores(), progress)
     shapes = [(name, shape, dtype.str) for name, (shape, dtype) in fields.items()]
     place = cache_dir() / "data" / digest(_FORMAT, dataset.fingerprint(), shapes, len(dataset))
     if (found := _read(place, job)) is not None:
@@ -83,8 +83,8 @@ def materialise(dataset: Dataset, *, progress: Progress | None = None, workers: 
         return _in_memory(
             job, f"the cache {cache_dir()} cannot be written ({error.strerror}): decoded into memory, again at each start"
         )
-    with lock:  # closing the file unlocks it
-        locked = _lock(lock)
+    with lock:
+        locked = wait_for(lock)
         found = _read(place, job)  # another run may have finished while this one waited
         return found or _build(place, job, locked)
 
@@ -110,7 +110,8 @@ def fields_of(spec: DataSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]
     return fields | ({"text": ((spec.text,), np.dtype(np.float32))} if spec.text else {})
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -316,14 +317,14 @@ def _read(place: Path, job: _Job) -> Store | None:
         return None
 
 
-def _lock(lock: BinaryIO) -> bool:
-    """Wait until no other process decodes the same; False where there are no locks (the last one done discards its work)."""
+def wait_for(lock: BinaryIO) -> bool:
+    """Lock an open file once no other process holds it; False where there are no locks. Closing the file unlocks it."""
     try:
         import fcntl
 
         fcntl.flock(lock, fcntl.LOCK_EX)
     except (ImportError, OSError):  # Windows; some network file systems
-        return False
+        return False  # whoever is done last discards its work
     return True
 
 

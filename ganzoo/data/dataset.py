@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 class Modes:
     """Of samples, the modes of the data that they belong to.
 
-    count   of the modes that there are
-    index   int64 [N], the mode that each sample is nearest to
-    inside  bool [N], whether the sample is as near to it as the data's own are
+    count     of the modes that there are
+    index     int64 [N], the mode that each sample is nearest to
+    inside    bool [N], whether the sample is as near to it as the data's own are
+    accuracy  of the classifier that told them, on records that it had not seen; None where they are computed
     """
 
     count: int
     index: np.ndarray[Any, Any]
     inside: np.ndarray[Any, Any]
+    accuracy: float | None = None
 
 
 class Dataset:

@@ -173,8 +173,8 @@ def check_uses(asked: Sequence[Asked], dataset: Dataset, has_model: bool, provid
             raise UsageError(f"{one.entry} needs '{lacking[0]}', which the generator does not provide")
 
 
-def features_of(network: Network, data: DataSpec, dataset: Dataset, registry: Registry) -> Features:
-    """The network, built and shown the data set."""
-    made: Features = build(lambda: registry.build(network.entry, network.options, data), network.entry)
-    build(lambda: made.learn(dataset), network.entry)
+def features_of(network: Network, data: DataSpec, registry: Registry) -> Features:
+    """The network, which has not seen the data set yet. Raises UsageError where its weights cannot be had."""
+    target = registry.load(network.entry)
+    made: Features = build(lambda: target(data, **registry.resolve(network.entry, network.options)), network.entry)
     return made

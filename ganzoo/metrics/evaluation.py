@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,15 @@ from ganzoo.assembly import data_spec
 from ganzoo.data import pictures
 from ganzoo.data.cache import Store, materialise
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.interfaces import Dataset, Measured, Sampled
+from ganzoo.interfaces import Dataset, Features, Measured, Sampled
 from ganzoo.metrics import looks
 from ganzoo.metrics.asking import Asked, build, check_uses, features_of, parse
 from ganzoo.metrics.looks import Look, Vectors
 from ganzoo.metrics.neighbours import nearest
-from ganzoo.metrics.subjects import Generated, Held, Subject
-from ganzoo.models import load
+from ganzoo.metrics.subjects import Generated, Held, Progress, Subject
+from ganzoo.models import Model, load
 from ganzoo.options import options_of
+from ganzoo.plugin import DataSpec
 from ganzoo.registry import Registry, get_registry
 from ganzoo.runs import Run, expanded
 from ganzoo.training.trainer import choose_device
@@ -34,7 +35,6 @@ from ganzoo.values import format_spec
 
 SAMPLES, REALS = 2000, 10_000
 _SHOWN = 24  # of the fakes that are nearest to a real, on the picture
-Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ class Reals:
     name: str
     most: int = REALS
     _store: Store | None = None
+    _among: np.ndarray[Any, Any] | None = None
+
+    def give(self, store: Store, among: np.ndarray[Any, Any]) -> None:
+        """A store that is open already, and the records of it that count."""
+        self._store, self._among = store, among
 
     def store(self, progress: Progress) -> Store:
         if self._store is None:
@@ -74,9 +79,8 @@ class Reals:
 
     def rows(self, store: Store) -> np.ndarray[Any, Any]:
         """Evenly drawn where there are more than count, the same each time."""
-        if len(store) <= self.most:
-            return np.arange(len(store))
-        return np.sort(np.random.default_rng(0).permutation(len(store))[: self.most])
+        rows = np.arange(len(store)) if self._among is None else self._among
+        return rows if len(rows) <= self.most else np.sort(np.random.default_rng(0).permutation(rows)[: self.most])
 
 
 class Evaluation:
@@ -96,28 +100,32 @@ class Evaluation:
         self.registry = registry or get_registry()
         self.reals, self.device, self._progress = reals, device, progress
         self.asked = parse(metrics, self.registry, reals.dataset.spec, network, size)
+        self._networks: dict[str, Features] = {}
         self._looks: dict[str, Look] = {}
         self._seen: dict[str, Vectors] = {}  # of the reals
 
-    def check(self, subject: Subject) -> None:
-        """Raises UsageError for what cannot be asked of this subject."""
-        mine, theirs = subject.data, self.reals.dataset.spec
+    def check(self, mine: DataSpec, model: Model | None, provides: frozenset[str]) -> None:
+        """Refuse what cannot be asked of such fakes, and build the networks. Raises UsageError."""
+        theirs = self.reals.dataset.spec
         if (mine.modality, mine.channels) != (theirs.modality, theirs.channels):
             raise UsageError(
                 f"the fakes are {mine.modality} data of {mine.channels} channels, the reals {theirs.modality} data of "
                 f"{theirs.channels}: name other data with --against"
             )
-        check_uses(self.asked, self.reals.dataset, subject.model is not None, subject.provides)
+        check_uses(self.asked, self.reals.dataset, model is not None, provides)
         labelled = [one.entry for one in self.asked if one.entry.component.labels == "required"]
         if labelled and mine.classes != theirs.classes:
             raise UsageError(f"{labelled[0]} needs fakes of the same classes as the reals: {', '.join(theirs.classes[:8])}...")
+        for one in self.asked:
+            if (network := one.network) is not None and network.name not in self._networks:
+                self._networks[network.name] = features_of(network, theirs, self.registry)
 
     def take(self, subject: Subject, samples: int, seed: int, picture: Path | None = None) -> list[Result]:
         """The figures of so many fakes; `picture` shows those that are nearest to a real beside it.
 
         Raises UsageError where there are too few for a metric.
         """
-        self.check(subject)
+        self.check(subject.data, subject.model, subject.provides)
         store = self.reals.store(self._progress)
         rows = self.reals.rows(store)
         self._look_at_reals(store, rows)
@@ -137,12 +145,13 @@ class Evaluation:
     # ---- the two sides
 
     def _look_at_reals(self, store: Store, rows: np.ndarray[Any, Any]) -> None:
-        """Build each network that is looked through, and what it says of the reals."""
+        """What each network that is looked through says of the reals."""
         fingerprint = self.reals.dataset.fingerprint()
         for one in self.asked:
             if (network := one.network) is None or network.name in self._looks:
                 continue
-            made = features_of(network, self.reals.dataset.spec, self.reals.dataset, self.registry)
+            made = self._networks[network.name]
+            build(partial(made.learn, self.reals.dataset), network.entry)
             look = Look(made, network.size, "logits" in network.entry.component.provides, self.device)
             with self._progress(f"looking at {len(rows)} reals ({network.name})") as update:
                 tick = partial(_of, update, len(rows))
@@ -287,7 +296,7 @@ def evaluate(
     else:
         if at is not None or truncation is not None:
             raise UsageError(f"{subject} holds samples, no generator: leave --checkpoint and --truncation out")
-        what = _held(registry, str(subject), progress)
+        what = Held(*against_data(registry, None, str(subject), None, str(subject)), progress)
     results = evaluation.take(what, samples, seed, picture)
     if is_run:
         append(Run.open(path), results)
@@ -319,13 +328,3 @@ def against_data(
         options["split"] = split
     dataset: Dataset = build(lambda: registry.build(entry, options), entry)
     return dataset, format_spec(name, {k: v for k, v in options.items() if v not in (None, "none")})
-
-
-def _held(registry: Registry, text: str, progress: Progress) -> Held:
-    """Files, or a data set by name, as fakes."""
-    spec = data_spec(text, registry)
-    entry = registry.find("dataset", spec.name)
-    dataset: Dataset = build(lambda: registry.build(entry, spec.options), entry)
-    with progress("reading the fakes") as update:
-        store = materialise(dataset, progress=update)
-    return Held(store, text, dataset.fingerprint())

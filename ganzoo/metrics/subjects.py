@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.data.cache import Store
+from ganzoo.data.cache import Store, materialise
 from ganzoo.errors import UsageError
+from ganzoo.interfaces import Dataset
 from ganzoo.metrics.looks import unit
 from ganzoo.models import Model
 from ganzoo.plugin import DataSpec
 
 _BATCH = 64
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 class Subject(Protocol):
@@ -108,32 +111,32 @@ class Generated:
 
 @dataclass(slots=True)
 class Held:
-    """Samples that lie in files, or are a data set's own records."""
+    """Samples that lie in files, or are a data set's own records; read when they are asked for."""
 
-    store: Store
+    dataset: Dataset
     name: str
-    fingerprint: str
+    progress: Progress
     model: None = None
     provides: frozenset[str] = frozenset()
 
     @property
     def data(self) -> DataSpec:
-        return self.store.spec
+        return self.dataset.spec
 
     def count(self, samples: int, reals: Store) -> int:
-        return min(samples, len(self.store))
+        return min(samples, len(self.dataset))
 
     def fakes(self, n: int, reals: Store, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        rows = np.arange(len(self.store))
+        with self.progress("reading the fakes") as update:
+            store = materialise(self.dataset, progress=update)
+        rows = np.arange(len(store))
         if n < len(rows):
             rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])
-        same = self.store.labels is not None and self.store.spec.classes == reals.spec.classes
-        for begin in range(0, n, _BATCH):
+        labels = store.labels if store.spec.classes == reals.spec.classes else None
+        for begin in range(0, len(rows), _BATCH):
             part = rows[begin : begin + _BATCH]
-            labels = (
-                torch.from_numpy(self.store.labels[part].astype(np.int64)) if same and self.store.labels is not None else None
-            )
-            yield unit(np.asarray(self.store.fields["real"][part])), labels
+            of = None if labels is None else torch.from_numpy(labels[part].astype(np.int64))
+            yield unit(np.asarray(store.fields["real"][part])), of
 
     def protocol(self) -> dict[str, Any]:
-        return {"fakes from": self.name, "fakes' hash": self.fingerprint[:12]}
+        return {"fakes from": self.name, "fakes' hash": self.dataset.fingerprint()[:12]}

@@ -198,7 +198,7 @@ def test_channels_are_pictures_of_fashion(res: tuple[int, int] | None) -> None:
         for channel, part in zip(stacked.decode(i)["real"], parts, strict=True):
             assert np.array_equal(channel, fashion.decode(part)["real"][0])
         kinds = [int(fashion.labels[part]) for part in parts]  # type: ignore[index]
-        assert stacked.modes[i] == int("".join(map(str, kinds)))
+        assert stacked.mode_of[i] == int("".join(map(str, kinds)))
 
 
 def test_labels_are_the_modes_by_name() -> None:
@@ -206,7 +206,7 @@ def test_labels_are_the_modes_by_name() -> None:
     assert bare.labels is None
     assert bare.spec.classes == ()
     assert len(set(named.spec.classes)) == 1_000
-    assert np.array_equal(named.labels, bare.modes)  # type: ignore[arg-type]
+    assert np.array_equal(named.labels, bare.mode_of)  # type: ignore[arg-type]
     assert named.spec.classes[198] == "Trouser + Ankle boot + Bag"
     assert named.fingerprint() == bare.fingerprint()  # the same pictures: one entry of the cache
 
@@ -214,7 +214,7 @@ def test_labels_are_the_modes_by_name() -> None:
 def test_all_modes_are_there_as_often() -> None:
     data = Stacked()
     assert len(data) == 128_000
-    counts = np.bincount(data.modes, minlength=1_000)
+    counts = np.bincount(data.mode_of, minlength=1_000)
     assert counts.min() > 0
     excess = ((counts - 128) ** 2 / 128).sum()  # chi-squared with 999 degrees of freedom
     assert abs(excess - 999) < 4 * (2 * 999) ** 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ganzoo.interfaces import Dataset, DataSpec
+from ganzoo.interfaces import Dataset, DataSpec, Modes, trained_classifier
 
 __all__ = ["Fashion", "Stacked"]
 
@@ -23,6 +23,8 @@ DATA = Path(__file__).resolve().parent / "data"
 SIDE = 28
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _FILES: dict[Split, str] = {"train": "train", "test": "t10k"}
+_PLACES = np.array([100, 10, 1])  # of the three classes in the number of a mode
+_JUDGED = 500  # samples shown to the classifier at once
 _one_reader = Lock()  # records are decoded in threads: without it each would unpack the whole file
 
 
@@ -134,8 +136,9 @@ class Fashion(_Clothes):
 class Stacked(_Clothes):
     """Three pictures of `fashion`, drawn independently with replacement, as red, green and blue: 1,000 equally likely modes.
 
-    The stacked digits of Metz et al. (2017), made of clothes. `modes` int64 [n] holds each record's, 100 r + 10 g + b of its
-    three classes in the order of `fashion`, with or without labels. A record's name is "train/00012+34567+00089", the pictures
+    The stacked digits of Metz et al. (2017), made of clothes. `mode_of` int64 [n] holds each record's, 100 r + 10 g + b of its
+    three classes in the order of `fashion`, with or without labels; `modes` tells those of samples by a classifier of single
+    pictures, which is trained at the first call and kept in the cache. A record's name is "train/00012+34567+00089", the pictures
     it is made of. Raises ValueError where n or seed is too small.
 
     Options:
@@ -164,7 +167,22 @@ class Stacked(_Clothes):
         picks = (draws % len(kinds)).astype(np.int64).reshape(n, 3)
         super().__init__(split, picks, res)
         self.names = [f"{split}/{r:05}+{g:05}+{b:05}" for r, g, b in picks.tolist()]
-        self.modes: Array = kinds[picks] @ np.array([100, 10, 1])
+        self.mode_of: Array = kinds[picks] @ _PLACES
         if labels:
             classes = tuple(" + ".join(names) for names in product(CLASSES, repeat=3))
-            self.labels, self.spec = self.modes, self.spec.replace(classes=classes)
+            self.labels, self.spec = self.mode_of, self.spec.replace(classes=classes)
+
+    @cached_property
+    def _classifier(self) -> Any:
+        return trained_classifier(Fashion(split="train", res=self._res))
+
+    def modes(self, samples: Array) -> Modes:
+        """By what each channel shows; every sample is inside: a classifier knows nothing that is no garment."""
+        import torch
+
+        kinds = []
+        with torch.inference_mode():
+            for some in np.array_split(samples, -(-len(samples) // _JUDGED) or 1):
+                pictures = torch.from_numpy(np.ascontiguousarray(some)).flatten(0, 1)[:, None]
+                kinds.append(self._classifier(pictures).argmax(1).numpy().reshape(-1, 3))
+        return Modes(1000, np.concatenate(kinds) @ _PLACES, np.ones(len(samples), bool), self._classifier.accuracy)
