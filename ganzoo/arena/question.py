@@ -191,6 +191,8 @@ def read_flags(given: Mapping[str, Any]) -> dict[str, Any]:
         key = text.partition("=")[0].strip()
         if key in _OWN:
             raise UsageError(f"--set {text}: in an arena that is {_OWN[key]}")
+        if key.startswith("eval."):
+            raise UsageError(f"--set {text}: in an arena every run has its whole budget, and is measured after it: --metric")
     if given.get("settings"):
         asked["settings"] = tuple(given["settings"])
     if given.get("budget") is not None:

@@ -277,6 +277,7 @@ def test_two_at_once_do_not_play_in_one_place(cli: Cli, finished: Path) -> None:
             "none of the 1 combinations fits: discriminator 'acgan' does not fit",
         ),
         (("--set", "kimg=3"), "in an arena that is --budget"),
+        (("--set", "eval.patience=3"), "every run has its whole budget"),
         (("--set", "G.ls=3"), "unknown key 'G.ls'"),
         (("--set", "G.lr"), "write KEY=VALUE"),
         (("--set", "batch=0"), "batch"),
