@@ -34,7 +34,12 @@ METRICS: tuple[tuple[str, str, str, str | None, dict[str, Any]], ...] = (
         "scores:Accuracy",
         "A classifier of the reals, asked of fakes, and the reverse (CAS)",
         "1905.10887",
-        {"labels": "required", "modality": {"image"}, "aliases": ("CAS", "classification accuracy score")},
+        {
+            "labels": "required",
+            "modality": {"image"},
+            "trial": {"batches": 20},
+            "aliases": ("CAS", "classification accuracy score"),
+        },
     ),
     ("modes", "modes:ModesHeld", "Modes held, of data whose modes are known; quality; reverse KL", "1705.07761", {}),
     (

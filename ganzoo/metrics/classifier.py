@@ -112,9 +112,9 @@ def _train(
     return network
 
 
-def enough_epochs(records: int) -> int:
-    """Four, or as many as make 600 batches."""
-    return max(4, -(-600 * _BATCH // records))
+def enough_epochs(records: int, batches: int = 600) -> int:
+    """Four, or as many as make so many batches."""
+    return max(4, -(-batches * _BATCH // records))
 
 
 def teach(

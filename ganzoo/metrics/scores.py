@@ -57,15 +57,16 @@ class Accuracy(Metric):
     which is what to hold both against. The classifiers are small convolutional networks; images above 32 pixels are reduced.
 
     Options:
+        batches: that a classifier is taught, at least; four times each image if that is more
         seed: of the classifiers
     """
 
     better = "higher"
     uses = frozenset({"samples", "labels"})
 
-    def __init__(self, data: DataSpec, *, seed: int = 0) -> None:
+    def __init__(self, data: DataSpec, *, batches: int = 600, seed: int = 0) -> None:
         super().__init__(data)
-        self.seed = seed
+        self.batches, self.seed = batches, seed
 
     def __call__(self, real: Sampled, fake: Sampled) -> Measured:
         (reals, theirs), (fakes, mine) = self._ordered(real), self._ordered(fake)
@@ -78,8 +79,9 @@ class Accuracy(Metric):
         return Measured(value, error, {"trained on fakes, of reals": reverse, "held-out reals": usual})
 
     def _taught(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> Classifier:
-        network = Classifier(images.shape[1], len(self.data.classes))
-        teach(network, images, labels, rows, self.seed, enough_epochs(len(rows)))
+        with torch.random.fork_rng(devices=[]):
+            network = Classifier(images.shape[1], len(self.data.classes))
+        teach(network, images, labels, rows, self.seed, enough_epochs(len(rows), self.batches))
         return network
 
     def _ordered(self, side: Sampled) -> tuple[torch.Tensor, torch.Tensor]:
