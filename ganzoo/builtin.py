@@ -30,6 +30,19 @@ METRICS: tuple[tuple[str, str, str, str | None, dict[str, Any]], ...] = (
     ("diversity", "neighbours:Diversity", "How far apart fakes are, over how far apart reals are", None, {"labels": "used"}),
     ("is", "scores:InceptionScore", "The Inception Score, of any network that classifies", "1606.03498", {"needs": {"logits"}}),
     (
+        "accuracy",
+        "scores:Accuracy",
+        "A classifier of the reals, asked of fakes, and the reverse (CAS)",
+        "1905.10887",
+        {
+            "labels": "required",
+            "modality": {"image"},
+            "trial": {"batches": 20},
+            "aliases": ("CAS", "classification accuracy score"),
+        },
+    ),
+    ("modes", "modes:ModesHeld", "Modes held, of data whose modes are known; quality; reverse KL", "1705.07761", {}),
+    (
         "ppl",
         "path_length:PathLength",
         "Perceptual path length between styles",
@@ -70,6 +83,16 @@ def ganzoo_components() -> Iterator[Component]:
             "metric", name, f"ganzoo.metrics.{target}", summary=summary, paper=f"arXiv:{paper}" if paper else None, **more
         )
     yield Component("features", "raw", "ganzoo.metrics.networks:Raw", summary="The samples themselves, flattened")
+    yield Component(
+        "features",
+        "classifier",
+        "ganzoo.metrics.networks:ClassifierFeatures",
+        summary="A small network trained on the labels of the data at hand",
+        provides=frozenset({"logits"}),
+        modality=frozenset({"image"}),
+        resolutions="any from 8 to 32",
+        labels="required",
+    )
     yield Component(
         "features",
         "inception",

@@ -6,10 +6,11 @@ import copy
 import math
 from dataclasses import fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import Measured, Metric, Sampled
+from ganzoo.interfaces import Measured, Metric, Modes, Sampled
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
 from ganzoo.testing.cases import NO_OPTIONS, Options, build, make_batch, other_generators_untouched
@@ -90,16 +91,24 @@ def _vectors(data: DataSpec, seed: int, shift: float = 0.0) -> Sampled:
     features: Tensor = torch.randn(_N, _WIDTH, generator=torch.Generator().manual_seed(seed)) + shift
     sure = torch.eye(_WIDTH)[torch.arange(_N) % _WIDTH] * (10.0 if shift == 0 else 0.1)
     samples = make_batch(data, _N, seed)["real"].clamp(-4, 4) + shift
+    if data.classes:  # brighter from class to class
+        level = torch.linspace(-0.7, 0.7, len(data.classes))[torch.arange(_N) % len(data.classes)]
+        samples = samples * 0.3 + level.reshape(-1, *[1] * len(data.shape)) + 0.7 * shift
     if data.modality == "image":
         samples = ((samples.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
-    return Sampled(
-        features, torch.arange(_N) % len(data.classes) if data.classes else None, sure + features / 10 - shift / 10, samples
-    )
+    labels = torch.arange(_N) % len(data.classes) if data.classes else None
+    index = torch.arange(_N) % (2 if shift else _WIDTH)  # shifted ones have lost modes
+    modes = Modes(_WIDTH, index.numpy(), np.full(_N, shift == 0))
+    return Sampled(features, labels, sure + features / 10 - shift / 10, samples, modes)
 
 
 def _shuffled(side: Sampled) -> Sampled:
     order = torch.randperm(len(side.features), generator=torch.Generator().manual_seed(9))
-    return Sampled(*(None if t is None else t[order] for t in (side.features, side.labels, side.logits, side.samples)))
+    modes = side.modes
+    if modes is not None:
+        modes = Modes(modes.count, modes.index[order.numpy()], modes.inside[order.numpy()])
+    tensors = (None if t is None else t[order] for t in (side.features, side.labels, side.logits, side.samples))
+    return Sampled(*tensors, modes)  # type: ignore[arg-type]
 
 
 def _tensors(a: Sampled, b: Sampled) -> list[tuple[Tensor, Tensor]]:
