@@ -37,3 +37,11 @@ def ganzoo_components() -> Iterator[Component]:
             modality=frozenset(filter(None, [modality])),
             trial=f"ganzoo.testing.samples:{FILES[name]}" if name in FILES else {},
         )
+    yield Component(
+        "metric",
+        "modes",
+        "ganzoo.metrics.modes:ModesHeld",
+        summary="How many modes of the data the samples hold, of data that can tell: ring, grid, stacked",
+        paper="arXiv:1712.04086",
+        aliases=("mode-count", "reverse-kl"),
+    )

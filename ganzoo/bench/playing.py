@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganzoo import __version__
 from ganzoo.bench.protocols import Training
-from ganzoo.data.cache import materialise
+from ganzoo.data.cache import Progress, materialise
 from ganzoo.data.dataset import Dataset, Modes
 from ganzoo.data.pictures import to_uint8
 from ganzoo.data.sampling import Sampler
@@ -65,11 +65,11 @@ def play(training: Training, tell: Callable[[], object] = lambda: None, device: 
     return _line(training, count, looks, began, device)
 
 
-def count_data(training: Training) -> dict[str, Any]:
+def count_data(training: Training, progress: Progress | None = None) -> dict[str, Any]:
     """The line of as many records as samples are counted, drawn from the data themselves: what a perfect generator comes to."""
     began = time.perf_counter()
     dataset = training.plan().dataset
-    store = materialise(dataset)
+    store = materialise(dataset, progress=progress)
     rows = np.random.default_rng(0).integers(len(store), size=training.samples)
     rows.sort()  # a memory map is read in order
     modes = _modes(dataset, np.asarray(store.fields["real"][rows]))

@@ -154,7 +154,7 @@ def merged(base: Table, over: Table) -> dict[str, Any]:
     for key, value in over.items():
         before = out.get(key)
         tables = isinstance(before, Mapping) and isinstance(value, Mapping)
-        same = tables and value.get("name", before["name"] if "name" in before else None) == before.get("name")
+        same = tables and value.get("name", before.get("name")) == before.get("name")
         out[key] = merged(before, value) if same else value
     return out
 

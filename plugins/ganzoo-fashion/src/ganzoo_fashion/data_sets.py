@@ -138,8 +138,8 @@ class Stacked(_Clothes):
 
     The stacked digits of Metz et al. (2017), made of clothes. `mode_of` int64 [n] holds each record's, 100 r + 10 g + b of its
     three classes in the order of `fashion`, with or without labels; `modes` tells those of samples by a classifier of single
-    pictures, which is trained at the first call and kept in the cache. A record's name is "train/00012+34567+00089", the pictures
-    it is made of. Raises ValueError where n or seed is too small.
+    pictures, which is trained at the first call and kept in the cache. A record's name is "train/00012+34567+00089", the
+    pictures it is made of. Raises ValueError where n or seed is too small.
 
     Options:
         n: records; 128,000 as in PacGAN (authors' code, VEEGAN experiment)
