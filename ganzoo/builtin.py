@@ -37,6 +37,69 @@ def ganzoo_components() -> Iterator[Component]:
             modality=frozenset(filter(None, [modality])),
             trial=f"ganzoo.testing.samples:{FILES[name]}" if name in FILES else {},
         )
+    for name, target, summary, paper, more in (
+        (
+            "fd",
+            "frechet:Frechet",
+            "Frechet distance of Gaussians fitted to features; of Inception's: FID",
+            "1706.08500",
+            {"aliases": ("FID",)},
+        ),
+        ("class-fd", "frechet:ClassFrechet", "The Frechet distance within each class, averaged", "", {"labels": "required"}),
+        (
+            "kid",
+            "kernel:Kernel",
+            "Kernel distance of features, unbiased, with its standard error",
+            "1801.01401",
+            {"aliases": ("MMD",)},
+        ),
+        ("precision", "neighbours:Precision", "The share of fakes among the reals", "1904.06991", {}),
+        ("recall", "neighbours:Recall", "The share of reals among the fakes", "1904.06991", {}),
+        ("density", "neighbours:Density", "How densely fakes lie where reals do", "2002.09797", {}),
+        ("coverage", "neighbours:Coverage", "The share of reals with a fake near by", "2002.09797", {}),
+        (
+            "memorization",
+            "neighbours:Memorization",
+            "The share of fakes nearer to a real than reals are",
+            "2102.08921",
+            {"aliases": ("authenticity",)},
+        ),
+        ("diversity", "neighbours:Diversity", "How far apart fakes are, over how far apart reals are", "", {"labels": "used"}),
+        (
+            "is",
+            "scores:InceptionScore",
+            "The Inception Score, of any network that classifies",
+            "1606.03498",
+            {"needs": {"logits"}},
+        ),
+        (
+            "ppl",
+            "path_length:PathLength",
+            "Perceptual path length between styles",
+            "1812.04948",
+            {"needs": {"style"}, "modality": {"image"}},
+        ),
+    ):
+        yield Component(
+            "metric", name, f"ganzoo.metrics.{target}", summary=summary, paper=f"arXiv:{paper}" if paper else None, **more
+        )
+    for name, target, summary, more in (
+        ("raw", "Raw", "The samples themselves, flattened", {}),
+        (
+            "inception",
+            "Inception",
+            "Inception-v3 of 2015: the network of FID and the Inception Score",
+            {
+                "provides": {"logits"},
+                "paper": "arXiv:1512.00567",
+                "licence": "Apache-2.0",
+                "modality": {"image"},
+                "resolutions": "299",
+                "trial": {"pretrained": False},
+            },
+        ),
+    ):
+        yield Component("features", name, f"ganzoo.metrics.networks:{target}", summary=summary, **more)
     yield Component(
         "metric",
         "modes",

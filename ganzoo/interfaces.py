@@ -75,7 +75,7 @@ CAPABILITIES: dict[str, str] = {
     "double-backward": "the gradient of D with respect to its input can be differentiated again",
     "text": "the data's records have captions, whose vectors networks are shown: condition['text'] [N, T]",
     "matching": "D's logits say how well an image goes with condition['text']",
-    "default": "a recipe that a bare `ganzoo train` may take",
+    "default": "what may be taken where nothing is said: a recipe by `ganzoo train`, a feature network by metrics",
 }
 
 
@@ -228,7 +228,7 @@ class Features(nn.Module):
     size: int | None = None
 
     def learn(self, dataset: Dataset) -> None:
-        """See the data set at hand, once and before anything else: for a network that is trained on it. The default does nothing."""
+        """See the data set at hand, once and before anything else: a network that is trained on it is trained here."""
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps [N, channels[i], H / strides[i], W / strides[i]], rounded up."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,15 +188,20 @@ class Model:
 
     def generate(self, x: Tensor, labels: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """Samples [N, *data.shape] on the CPU of noise [N, z_dim] and class indices [N], as `inputs` gives them."""
+        chunks = [made.float().cpu() for made in self.batches(x, labels, truncation)]
+        return torch.cat(chunks) if chunks else torch.empty(0, *self.data.shape)
+
+    def batches(
+        self, x: Tensor, labels: Tensor | None = None, truncation: float | None = None, seed: int = 0
+    ) -> Iterator[Tensor]:
+        """What `generate` gives, a batch at a time and on the model's device; layers that draw begin at `seed` in each."""
         if truncation is not None and not math.isfinite(truncation):
             raise UsageError(f"--truncation {truncation}: give a number, 1 as trained, towards 0 less varied")
-        chunks = []
         for begin in range(0, len(x), _BATCH):
             part = slice(begin, begin + _BATCH)
-            with torch.no_grad(), guarded(self.device):
+            with torch.no_grad(), guarded(self.device, seed):
                 made = self._generate(x[part], None if labels is None else labels[part], truncation)
-            chunks.append(made.float().cpu())
-        return torch.cat(chunks) if chunks else torch.empty(0, *self.data.shape)
+            yield made
 
     def labels(self, seeds: Sequence[int], label: str | int | None = None) -> list[int]:
         """The class index of each of these seeds' samples; empty without classes."""

@@ -141,10 +141,10 @@ class Resolutions:
         return (not self._square or len(set(sides)) <= 1) and all(self._side(side) for side in sides)
 
     def nearest(self, resolution: Iterable[int]) -> tuple[int, ...] | None:
-        """The admitted resolution next to this one, smaller on a tie; None where nothing is near (checked up to 4 x)."""
+        """The admitted resolution next to this one, smaller on a tie; None where nothing is near (checked up to 8 x)."""
         out = []
         for side in resolution:
-            good = [s for s in range(1, 4 * side + 1) if self._side(s)]
+            good = [s for s in range(1, 8 * side + 1) if self._side(s)]
             if not good:
                 return None
             out.append(min(good, key=lambda s: (abs(s - side), s)))

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -61,6 +61,10 @@ class Run:
     @property
     def log_file(self) -> Path:
         return self.path / "log.jsonl"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -179,24 +183,42 @@ class Run:
                 yield path
 
     def append_log(self, line: Mapping[str, Any]) -> None:
-        try:
-            with self.log_file.open("a", encoding="utf-8") as f:
-                f.write(json.dumps(line) + "\n")
-        except OSError as err:
-            raise RunError(f"{self.log_file} could not be written: {err.strerror}; free some space") from None
+        _append(self.log_file, [line])
+
+    def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        _append(self.metrics_file, lines)
 
     def log(self) -> list[dict[str, Any]]:
-        """The ticks so far; what is no tick (a last line cut short by a crash) is left out."""
-        lines = []
-        for text in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines() if self.log_file.exists() else ():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(text))
-        return [line for line in lines if isinstance(line, dict)]
+        """The ticks so far."""
+        return _lines(self.log_file)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The figures taken so far: those of the training on its way have "nimg"."""
+        return _lines(self.metrics_file)
 
     def cut_log(self, nimg: int) -> None:
-        """Forget the ticks after `nimg`: they will be trained again."""
-        kept = [line for line in self.log() if line.get("nimg", 0) <= nimg]
-        write_atomically(self.log_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        """Forget the ticks, and the figures, of after `nimg`: they will be trained again."""
+        for file in (self.log_file, self.metrics_file):
+            if file.exists() or file == self.log_file:
+                kept = [line for line in _lines(file) if line.get("nimg", 0) <= nimg]
+                write_atomically(file, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _append(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as f:
+            f.write("".join(json.dumps(line) + "\n" for line in lines))
+    except OSError as err:
+        raise RunError(f"{file} could not be written: {err.strerror}; free some space") from None
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """What is no whole line (a last one cut short by a crash) is left out."""
+    lines = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,12 @@ _HIDDEN = frozenset({"nimg", "round", "seconds"})
 class Plain:
     """Lines on stdout, for files, pipes and logs. Observes the run as a plugin would."""
 
-    def __init__(self) -> None:
+    def __init__(self, err: bool = False) -> None:
         self._sheet: Path | None = None
+        self._file = sys.stderr if err else sys.stdout
 
     def say(self, words: str) -> None:
-        print(words, flush=True)
+        print(words, file=self._file, flush=True)
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -70,11 +71,11 @@ class Plain:
 class Live(Plain):
     """A display that is redrawn a few times a second; what is said scrolls by above it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, err: bool = False) -> None:
+        super().__init__(err)
         from rich.console import Console
 
-        self._console = Console()
+        self._console = Console(stderr=err)
         self._stats: Mapping[str, float] = {}
         self._live: Any = None
 
@@ -129,9 +130,9 @@ class Live(Plain):
         return Group(head, body)
 
 
-def display_for() -> Plain:
-    """Live on a terminal, else plain."""
-    return Live() if sys.stdout.isatty() else Plain()
+def display_for(err: bool = False) -> Plain:
+    """Live on a terminal, else plain; on stderr where stdout is for results."""
+    return Live(err) if (sys.stderr if err else sys.stdout).isatty() else Plain(err)
 
 
 def line(stats: Mapping[str, float], total: int) -> str:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "upscale": "Enlarge images.",
     "synthesize": "Write a labelled data set of samples, to train on.",
     "export": "Write a run's generator as a model to share.",
+    "eval": "Hold samples against real data: FD, KID, precision, recall and more.",
     "runs": "List runs: state, progress, speed.",
     "explore": "Walk through a generator's latent space.",
     "anomaly": "Score images by what a generator cannot make again.",

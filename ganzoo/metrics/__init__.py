@@ -1,1 +1,1 @@
-"""How samples compare with the data: the metrics, and the networks that they look through."""
+"""Numbers that say how fakes compare with reals, each with its protocol: what is looked at, how, and of how many."""

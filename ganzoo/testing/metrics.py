@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import Measured, Metric, Sampled
+from ganzoo.interfaces import Measured, Metric, Modes, Sampled
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
-from ganzoo.testing.cases import NO_OPTIONS, Options, build, other_generators_untouched
+from ganzoo.testing.cases import NO_OPTIONS, Options, build, make_batch, other_generators_untouched
 from ganzoo.testing.contracts import Skip, check, expect
 
-_N, _WIDTH = 600, 6
+_N, _WIDTH, _MODES = 600, 6, 6
 _ROUNDING = 1e-5  # sums in another order, in float64 or through an eigendecomposition
 
 
-@check("a call returns Measured: a finite value, and where it has one a standard error from 0; `better` is 'lower' or 'higher'")
+@check(
+    "a call returns Measured: a finite value, where it has one a standard error from 0; `better` and `uses` as in the contract"
+)
 def check_metric_value(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     metric = _build(entry, data, options)
-    expect(metric.better in ("lower", "higher"), "better = 'lower' or 'higher'", metric.better)
+    expect(metric.better in ("lower", "higher", None), "better = 'lower', 'higher' or None", metric.better)
+    unknown = sorted(metric.uses - {field.name for field in fields(Sampled)})
+    expect(not unknown, "`uses` names fields of Sampled", ", ".join(unknown))
     said = metric(_vectors(data, 0), _vectors(data, 1))
     expect(isinstance(said, Measured), "a ganzoo.interfaces.Measured", type(said).__name__)
     expect(isinstance(said.value, float) and math.isfinite(said.value), "a finite float", said.value)
@@ -36,9 +43,11 @@ def check_metric_same(entry: Entry, data: DataSpec, options: Options = NO_OPTION
     expect(abs(value - metric.same) <= 1e-3, f"{metric.same:g}", f"{value:g}")
 
 
-@check("`better` says which way is better: fakes drawn like the reals against fakes far from them")
+@check("`better` says which way is better, if any is: fakes drawn like the reals against fakes far from them")
 def check_metric_direction(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     metric = _build(entry, data, options)
+    if metric.better is None:
+        raise Skip("neither way is better by itself, it says")
     good, bad = (metric(_vectors(data, 0), _vectors(data, 1, shift)).value for shift in (0.0, 20.0))
     right = good < bad if metric.better == "lower" else good > bad
     expect(right, f"a {metric.better} value for fakes drawn like the reals", f"{good:g}, and {bad:g} for fakes far from them")
@@ -59,11 +68,11 @@ def check_metric_order(entry: Entry, data: DataSpec, options: Options = NO_OPTIO
 def check_metric_pure(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     metric = _build(entry, data, options)
     real, fake = _vectors(data, 0), _vectors(data, 1)
-    kept, state = (real.features.clone(), fake.features.clone()), torch.get_rng_state()
+    kept, state = copy.deepcopy((real, fake)), torch.get_rng_state()
     with other_generators_untouched():
         first = metric(real, fake)
     expect(torch.equal(state, torch.get_rng_state()), "no draw from torch's global random state", "it moved")
-    same = torch.equal(kept[0], real.features) and torch.equal(kept[1], fake.features)
+    same = all(torch.equal(a, b) for old, new in zip(kept, (real, fake), strict=True) for a, b in _tensors(old, new))
     expect(same, "the vectors unchanged", "they were changed in place")
     metric(fake, real)
     again = metric(real, fake)
@@ -72,18 +81,37 @@ def check_metric_pure(entry: Entry, data: DataSpec, options: Options = NO_OPTION
 
 def _build(entry: Entry, data: DataSpec, options: Options) -> Metric:
     metric: Metric = build(entry, data, options)
+    if "model" in metric.uses:
+        raise Skip("it looks into a generator, and is tried on vectors")
     return metric
 
 
 def _vectors(data: DataSpec, seed: int, shift: float = 0.0) -> Sampled:
-    """Normal vectors, and every class in turn where there are classes."""
+    """Normal vectors, and every class in turn where there are classes; of shifted ones a classifier is not sure.
+
+    Modes go by the first two numbers of a vector: shifted ones crowd into the last, and are outside of it.
+    """
     features: Tensor = torch.randn(_N, _WIDTH, generator=torch.Generator().manual_seed(seed)) + shift
-    return Sampled(features, torch.arange(_N) % len(data.classes) if data.classes else None)
+    sure = torch.eye(_WIDTH)[torch.arange(_N) % _WIDTH] * (10.0 if shift == 0 else 0.1)
+    samples = make_batch(data, _N, seed)["real"].clamp(-4, 4) + shift
+    if data.modality == "image":
+        samples = ((samples.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
+    labels = torch.arange(_N) % len(data.classes) if data.classes else None
+    first, second = features[:, 0].numpy(), features[:, 1].numpy()
+    modes = Modes(_MODES, np.clip(2 * first + _MODES / 2, 0, _MODES - 1).astype(np.int64), np.abs(second) < 3)
+    return Sampled(features, labels, sure + features / 10 - shift / 10, samples, modes)
 
 
 def _shuffled(side: Sampled) -> Sampled:
     order = torch.randperm(len(side.features), generator=torch.Generator().manual_seed(9))
-    return Sampled(side.features[order], None if side.labels is None else side.labels[order])
+    tensors = (None if t is None else t[order] for t in (side.features, side.labels, side.logits, side.samples))
+    modes = side.modes and replace(side.modes, index=side.modes.index[order], inside=side.modes.inside[order])
+    return Sampled(*tensors, modes=modes)
+
+
+def _tensors(a: Sampled, b: Sampled) -> list[tuple[Tensor, Tensor]]:
+    pairs = [(getattr(a, field.name), getattr(b, field.name)) for field in fields(Sampled)]
+    return [pair for pair in pairs if isinstance(pair[0], Tensor)]
 
 
 CHECKS = (

@@ -226,7 +226,7 @@ def test_a_damaged_entry_is_made_again(
     cache: Path, damage: Callable[[Path], object], locks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not locks:
-        monkeypatch.setattr("ganzoo.data.cache._lock", lambda lock: False)
+        monkeypatch.setattr("ganzoo.data.cache.wait_for", lambda lock: False)
     materialise(Numbered(300))
     (entry,) = entries(cache)
     damage(entry)

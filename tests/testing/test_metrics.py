@@ -80,7 +80,7 @@ class Counts(Sound):
 
 FAULTS = [
     Fault(metrics.check_metric_value, Tensors, "a finite float"),
-    Fault(metrics.check_metric_value, Undecided, "'lower' or 'higher'; seen: closer"),
+    Fault(metrics.check_metric_value, Undecided, "'lower', 'higher' or None; seen: closer"),
     Fault(metrics.check_metric_same, Offset, "expected 0; seen: 1"),
     Fault(metrics.check_metric_direction, Backwards, "a higher value for fakes drawn like the reals"),
     Fault(metrics.check_metric_order, FirstHalf, "with the reals in another order too"),

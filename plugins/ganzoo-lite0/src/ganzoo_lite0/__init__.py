@@ -18,6 +18,7 @@ def ganzoo_components() -> Iterator[Component]:
         summary="EfficientNet-Lite0 trained on ImageNet, frozen: maps of four scales and a vector of 1,280",
         paper="arXiv:1905.11946",
         licence="Apache-2.0",
+        provides=frozenset({"default"}),
         modality=frozenset({"image"}),
         aliases=("efficientnet-lite0", "tf_efficientnet_lite0"),
     )

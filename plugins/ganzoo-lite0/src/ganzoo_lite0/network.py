@@ -29,6 +29,7 @@ class Lite0(Features):
     channels = (24, 40, 112, 320)
     strides = (4, 8, 16, 32)
     width = 1280
+    size = 128  # at 64 its distances explode, at 224 it takes three times as long
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
