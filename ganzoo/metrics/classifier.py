@@ -106,11 +106,12 @@ def _train(
 ) -> Classifier:
     """Adam with a linear warm-up and decay, on every image as it is."""
     store = materialise(dataset)
-    images, labels = torch.from_numpy(np.array(store.fields["real"])), torch.from_numpy(np.array(store.labels, np.int64))
-    taught, kept = (torch.tensor(chosen(store.names, split, held_out)) for split in ("train", "held-out"))
-    total = epochs * -(-len(taught) // _BATCH)
-    with torch.random.fork_rng(devices=[]):
+    # Who asks may be counting samples without gradients.
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        images, labels = torch.from_numpy(np.array(store.fields["real"])), torch.from_numpy(np.array(store.labels, np.int64))
+        taught, kept = (torch.tensor(chosen(store.names, split, held_out)) for split in ("train", "held-out"))
+        total = epochs * -(-len(taught) // _BATCH)
         network.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
         network.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.Adam(network.parameters(), _LR)
