@@ -46,8 +46,7 @@ class Bench:
         """Raises UsageError or PluginError where a variant cannot be assembled here."""
         choose_device(self.device)
         for suite in self.suites:
-            for row in suite.rows():
-                row.plan(self.device)
+            suite.check(self.device)
 
     def play(self) -> bool:
         """Play what there is no line of, a line as soon as each is done; False where it was stopped."""

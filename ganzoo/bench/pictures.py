@@ -11,7 +11,7 @@ from ganzoo.bench.tables import Report, Row
 
 _FINE = 4  # drawn this much larger, then reduced: Pillow's own lines and dots have stairs
 _SEED, _MEAN, _AXIS, _TEXT, _IDEAL = "#1f5fbf", "#c0392b", "#e6e6e6", "#404040", "#2e8b57"
-_LABEL, _PANEL, _GAP = 170, 210, 26  # widths: of the names, of a panel, between panels
+_LETTER, _PANEL, _GAP = 6.5, 210, 40  # widths: of a letter, of a panel, between panels
 _ROW, _HEAD, _FOOT = 34, 26, 22  # heights: of a variant, of the titles, of the numbers below
 _DOT = 2.4  # radius
 _WIDE, _HIGH, _ACROSS = 210, 120, 4  # of the curves: size of a panel, and how many stand side by side
@@ -30,11 +30,12 @@ def dots(report: Report) -> Image.Image:
     if report.suite.near is None:
         del panels[1]
     height = _HEAD + _ROW * len(report.rows) + _FOOT
-    canvas = _Canvas(_LABEL + (_PANEL + _GAP) * len(panels), height)
+    names = _LETTER * max(len(row.label) for row in report.rows) + _GAP
+    canvas = _Canvas(names + (_PANEL + _GAP) * len(panels), height)
     for number, row in enumerate(report.rows):
         canvas.text(4, _HEAD + _ROW * (number + 0.5), row.label, "lm")
     for number, (title, figure, place, ticks) in enumerate(panels):
-        left = _LABEL + (_PANEL + _GAP) * number
+        left = names + (_PANEL + _GAP) * number
 
         def x(value: float, left: float = left, place: Callable[[float], float] = place) -> float:
             return left + _PANEL * min(max(place(value), 0.0), 1.0)
@@ -46,9 +47,9 @@ def dots(report: Report) -> Image.Image:
         if figure in ideal:
             canvas.line((x(ideal[figure]), _HEAD), (x(ideal[figure]), height - _FOOT), _IDEAL)
         for at, row in enumerate(report.rows):
-            _row_of_dots(canvas, [x(value) for value in row.last(figure)], _HEAD + _ROW * (at + 0.5))
             mean = x(sum(row.last(figure)) / len(row.lines))
-            canvas.line((mean, _HEAD + _ROW * (at + 0.15)), (mean, _HEAD + _ROW * (at + 0.85)), _MEAN, 2)
+            canvas.line((mean, _HEAD + _ROW * (at + 0.1)), (mean, _HEAD + _ROW * (at + 0.9)), _MEAN, 2)
+            _row_of_dots(canvas, [x(value) for value in row.last(figure)], _HEAD + _ROW * (at + 0.5))
     return canvas.finish()
 
 

@@ -60,12 +60,15 @@ class Training:
         """What its line is found by."""
         return self.protocol, self.case, self.recipe, self.hash, self.seed
 
-    def plan(self, device: str = "cpu") -> Plan:
-        """Resolved and checked. Raises UsageError or PluginError, which say of which training."""
+    def plan(self, device: str = "cpu", dataset: Any = None) -> Plan:
+        """Resolved and checked. Raises UsageError or PluginError, which say of which training.
+
+        dataset  stands in for the configured one where the plan is only looked at
+        """
         budget = {"kimg": self.table["batch"] * self.steps / 1000, "seed": self.seed, "device": device}
         try:
             layer = layer_from_dict({**self.table, **budget}, "the protocol")
-            return make_plan(get_registry(), Layer("the command line"), layer)
+            return make_plan(get_registry(), Layer("the command line"), layer, dataset)
         except GanzooError as err:
             raise type(err)(f"{self.suite}, {self.label}: {err}") from err
 
@@ -111,6 +114,12 @@ class Suite:
         for case in self.cases:
             for recipe in self.recipes:
                 yield self.training(recipe, case)
+
+    def check(self, device: str = "cpu") -> None:
+        """Raises UsageError or PluginError where a variant cannot be assembled here."""
+        dataset = None
+        for row in self.rows():  # a data set of many names takes a second to build
+            dataset = row.plan(device, dataset).dataset
 
     def trainings(self, seeds: int | None = None) -> Iterator[Training]:
         """The data themselves, then every variant seed by seed."""

@@ -66,8 +66,7 @@ def collapse(
     lines = Lines(expanded(out))
     if dry_run:
         for suite in found:
-            for row in suite.rows():
-                row.plan()
+            suite.check()
             click.echo("\n".join(_numbers(suite, seeds)))
         return 0
     from ganzoo.bench.collapse import Bench

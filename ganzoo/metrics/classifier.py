@@ -61,6 +61,8 @@ class Classifier(nn.Module):
         return self.head(F.dropout(self.vectors(images), 0.5, self.training))
 
 
+@torch.inference_mode(False)  # whoever counts samples has no use for gradients: here they are needed
+@torch.enable_grad()
 def trained_classifier(
     dataset: Dataset,
     *,
@@ -82,7 +84,9 @@ def trained_classifier(
         raise UsageError("a classifier learns from images of at least two classes; these data have none: give them labels")
     if not 0 < held_out < 1 or epochs < 1:
         raise UsageError(f"held_out={held_out} must be a share above 0 and below 1, epochs={epochs} at least 1")
-    blank = Classifier(spec.channels, len(spec.classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        blank = Classifier(spec.channels, len(spec.classes))
     if not cache:
         return _train(blank, dataset, held_out, seed, epochs, progress)
     labels = digest(np.asarray(dataset.labels).astype("<i8").tobytes().hex())
@@ -106,13 +110,11 @@ def _train(
 ) -> Classifier:
     """Adam with a linear warm-up and decay, on every image as it is."""
     store = materialise(dataset)
-    # Who asks may be counting samples without gradients.
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    images, labels = torch.from_numpy(np.array(store.fields["real"])), torch.from_numpy(np.array(store.labels, np.int64))
+    taught, kept = (torch.tensor(chosen(store.names, split, held_out)) for split in ("train", "held-out"))
+    total = epochs * -(-len(taught) // _BATCH)
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        images, labels = torch.from_numpy(np.array(store.fields["real"])), torch.from_numpy(np.array(store.labels, np.int64))
-        taught, kept = (torch.tensor(chosen(store.names, split, held_out)) for split in ("train", "held-out"))
-        total = epochs * -(-len(taught) // _BATCH)
-        network.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
         network.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.Adam(network.parameters(), _LR)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total, pct_start=0.2, anneal_strategy="linear")
