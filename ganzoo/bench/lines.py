@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ class Lines:
         self._run = Run(place)
         self._suites: dict[str, dict[Key, Line]] = {}
 
-    def hold(self) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         """Make the directory and lock it. Raises UsageError where that cannot be, RunError where another bench is in it."""
         check_writable(self.place)
         try:
@@ -37,9 +39,10 @@ class Lines:
             self._run.lock()
         except OSError as err:
             raise RunError(f"--out {self.place} could not be made: {err.strerror}; choose another") from None
-
-    def release(self) -> None:
-        self._run.unlock()
+        try:
+            yield
+        finally:
+            self._run.unlock()
 
     def file(self, suite: str) -> Path:
         return self.place / f"{suite}.jsonl"

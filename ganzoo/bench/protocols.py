@@ -159,12 +159,13 @@ def find_suites(protocol: str, names: Sequence[str] = (), recipes: Sequence[str]
 
 def merged(base: Table, over: Table) -> dict[str, Any]:
     """`over` on top of `base`, tables inside alike; one of another `name` replaces."""
-    out = dict(base)
+    out: dict[str, Any] = dict(base)
     for key, value in over.items():
-        before = out.get(key)
-        tables = isinstance(before, Mapping) and isinstance(value, Mapping)
-        same = tables and value.get("name", before.get("name")) == before.get("name")
-        out[key] = merged(before, value) if same else value
+        before: Any = out.get(key)
+        inside = isinstance(before, Mapping) and isinstance(value, Mapping)
+        if inside and value.get("name", before.get("name")) == before.get("name"):
+            value = merged(before, value)
+        out[key] = value
     return out
 
 

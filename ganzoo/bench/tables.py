@@ -44,7 +44,11 @@ class Row:
         return sum(bool(line["looks"][-1].get("diverged")) for line in self.lines)
 
     def to_dict(self) -> dict[str, Any]:
-        figures = {"modes": self.last("modes"), "quality": self.last("quality"), "reverse_kl": self.last("kl")}
+        figures: dict[str, Sequence[float]] = {
+            "modes": self.last("modes"),
+            "quality": self.last("quality"),
+            "reverse_kl": self.last("kl"),
+        }
         figures |= {"lost": self.lost, "seconds": [line["seconds"] for line in self.lines]}
         told: dict[str, Any] = {"variant": self.label, "seeds": [line["seed"] for line in self.lines]}
         for name, values in figures.items():

@@ -35,7 +35,8 @@ def play_all(trainings: Sequence[Training], devices: Sequence[str]) -> Iterator[
             playing[here] = waiting.popleft()
             here.send(playing[here])
         while playing:
-            for connection in wait(list(playing)):
+            for ready in wait(list(playing)):
+                connection: Any = ready
                 training = playing[connection]
                 try:
                     kind, value = connection.recv()

@@ -78,9 +78,9 @@ def collapse(
         check_page(expanded(page), found)
     if not only_report:
         bench.check()
-        lines.hold()
-        if not bench.play():
-            return 130
+        with lines.held():
+            if not bench.play():
+                return 130
     reports = [report for report in bench.reports() if report.rows]
     if not reports:
         names = ", ".join(suite.name for suite in found)

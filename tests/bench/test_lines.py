@@ -57,13 +57,10 @@ def test_a_damaged_line_is_named(ring: Suite, lines: Lines, tmp_path: Path) -> N
 
 
 def test_one_bench_at_a_time(lines: Lines, tmp_path: Path) -> None:
-    lines.hold()
-    with pytest.raises(RunError, match="in use"):
-        Lines(tmp_path).hold()
-    lines.release()
-    other = Lines(tmp_path)
-    other.hold()
-    other.release()
+    with lines.held(), pytest.raises(RunError, match="in use"), Lines(tmp_path).held():
+        pass
+    with Lines(tmp_path).held():
+        pass
 
 
 def test_a_full_disk_is_said_and_loses_nothing(
