@@ -93,6 +93,32 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Figures that are taken while training: `ganzoo list metric`. The first of them says which checkpoint is the best.
+
+    Options:
+        metrics: METRIC[-FEATURES[-SIZE]][:OPTION=VALUE], as kid-lite0-128; none are taken without
+        every: kimg between them; none: a tenth of the budget
+        samples: fakes, each time
+        reals: records of the training data that they are held against, at most
+        hold_out: this share of the records is not trained on: what D says of them, beside the others, tells whether it overfits
+        patience: stop after so many kimg without a better figure of the first metric; none: never
+    """
+
+    metrics: tuple[str, ...] = ()
+    every: float | None = None
+    samples: int = 2000
+    reals: int = 10_000
+    hold_out: float = 0.1
+    patience: float | None = None
+
+    def __post_init__(self) -> None:
+        _positive("eval.", every=self.every, samples=self.samples, reals=self.reals, patience=self.patience)
+        if not 0 <= self.hold_out <= 0.5:
+            raise UsageError(f"eval.hold_out = {self.hold_out:g}: it must be from 0 to 0.5")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything in a run's configuration that is no component.
 
@@ -112,6 +138,7 @@ class Settings:
         D: how the discriminator learns
         ema: the averaged generator
         checkpoint: what is written while training
+        eval: figures that are taken while training
     """
 
     recipe: str | None = None
@@ -128,6 +155,7 @@ class Settings:
     D: PlayerConfig = field(default_factory=PlayerConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
         _positive("", batch=self.batch, micro_batch=self.micro_batch, kimg=self.kimg)

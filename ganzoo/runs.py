@@ -182,6 +182,16 @@ class Run:
             if path.name.endswith(suffix) and images_at(path.name.removesuffix(suffix)) is not None:
                 yield path
 
+    def best(self) -> str | None:
+        """The name of the checkpoint that was marked as the best."""
+        try:
+            return (self.checkpoints_dir / "best").read_text(encoding="utf-8").strip() or None
+        except OSError:
+            return None
+
+    def mark_best(self, name: str) -> None:
+        write_atomically(self.checkpoints_dir / "best", f"{name}\n".encode())
+
     def append_log(self, line: Mapping[str, Any]) -> None:
         _append(self.log_file, [line])
 

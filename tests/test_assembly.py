@@ -15,6 +15,8 @@ from ganzoo.rehearsal import describe, rehearse
 
 OPTIONS = (
     "recipe",
+    "evals",
+    "eval_every",
     "gen",
     "disc",
     "loss",

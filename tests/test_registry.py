@@ -276,7 +276,8 @@ def found(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> regist
         ("generator", "ganzoo-b/stylegan", r"^there is no generator 'ganzoo-b/stylegan'\."),
         ("loss", "left-out", r"It is offered by ganzoo-b, which GANZOO_PLUGINS leaves out\.$"),
         ("loss", "lost", r"It is offered by bad-plugin, which could not be loaded: see 'ganzoo doctor'\.$"),
-        ("metric", "fid", r"^there is no metric 'fid'\. Installed: none\.$"),
+        ("metric", "fid", r"^there is no metric 'fid'\. Did you mean 'fd'\? Installed: accuracy, "),
+        ("encoder", "braille", r"^there is no encoder 'braille'\. Installed: none\.$"),
         ("generatro", "x", r"^there is no kind 'generatro'\. Did you mean 'generator'\? Kinds: generator, "),
     ],
 )

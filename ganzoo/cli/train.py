@@ -26,6 +26,10 @@ from ganzoo.config import Layer
 @click.option("--seed", metavar="N", help="Of weights, data order and noise.")
 @click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", metavar="P", help="fp32, bf16, or auto: bf16 where the device is fast at it.")
+@click.option(
+    "--eval", "evals", metavar="M", multiple=True, help="Take this metric on the way, as kid-lite0-128; keep the best."
+)
+@click.option("--eval-every", metavar="X", help="Each so many kimg; without it ten times.")
 @click.option("--init-from", metavar="RUN|MODEL", help="Start from trained weights (fine-tuning).")
 @click.option("--out", metavar="DIR", help="The run's directory; without it runs/NNNNN-gen-disc.")
 @click.option("--config", metavar="FILE", help="A TOML file of settings, such as another run's run.toml.")
@@ -81,6 +85,10 @@ def _layer(registry: Any, given: dict[str, Any]) -> Layer:
     for key in ("recipe", "batch", "micro_batch", "kimg", "seed", "device", "precision"):
         if given[key] is not None:
             layer.set(key, Raw(given[key]))
+    if given["evals"]:
+        layer.set("eval.metrics", list(given["evals"]))
+    if given["eval_every"] is not None:
+        layer.set("eval.every", Raw(given["eval_every"]))
     for text in given["sets"]:
         key, equals, value = text.partition("=")
         if not equals or not value.strip():

@@ -25,7 +25,8 @@ class Sampler:
     a gap, inside a batch if need be. With `flip` each draw of an image is mirrored or not, all images of a record alike. A
     batch is of `batch` records over all ranks, and rank r takes the r-th of `world` equal slices. The records lie on the device
     where they fit into a quarter of its free memory (`in_memory` decides otherwise); else a thread reads ahead from the memory
-    map. Both give the same batches, bit for bit, and neither waits for the device.
+    map. Both give the same batches, bit for bit, and neither waits for the device. `rows` are the records that are drawn, where
+    not all are.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Sampler:
         flip: bool = False,
         in_memory: bool | None = None,
         channels_last: bool = False,
+        rows: np.ndarray[Any, Any] | None = None,
     ) -> None:
         if batch < 1 or batch % world:
             raise UsageError(f"--batch {batch} must be a multiple of the number of processes, {world}")
@@ -52,7 +54,8 @@ class Sampler:
         self._device = torch.device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.in_memory = self._fits() if in_memory is None else in_memory
-        self._order = _Order(len(store), seed, flip, self._device if self.in_memory else torch.device("cpu"))
+        self._rows = np.arange(len(store)) if rows is None else rows
+        self._order = _Order(self._rows, seed, flip, self._device if self.in_memory else torch.device("cpu"))
         if self.in_memory:
             self._fields = {name: _on_device(field, self._device) for name, field in store.fields.items()}
             self._labels = None if store.labels is None else torch.from_numpy(np.array(store.labels, np.int64)).to(self._device)
@@ -70,8 +73,11 @@ class Sampler:
         return {name: self._finish(value, flips) for name, value in raw.items()}
 
     def records(self, count: int) -> Batch:
-        """At most `count` records, evenly spaced over the data, as `draw` gives them; none is mirrored."""
-        rows = np.linspace(0, len(self._store) - 1, min(count, len(self._store))).round().astype(np.int64)
+        """At most `count` records of those that are drawn, evenly spaced over them, as `pick` gives them."""
+        return self.pick(self._rows[np.linspace(0, len(self._rows) - 1, min(count, len(self._rows))).round().astype(np.int64)])
+
+    def pick(self, rows: np.ndarray[Any, Any]) -> Batch:
+        """These records of the store, as `draw` gives them; none is mirrored."""
         raw = {name: torch.from_numpy(np.array(field[rows])).to(self._device) for name, field in self._store.fields.items()}
         if self._store.labels is not None:
             raw["labels"] = torch.from_numpy(self._store.labels[rows].astype(np.int64)).to(self._device)
@@ -135,8 +141,8 @@ _DTYPES = {np.uint8: torch.uint8, np.float32: torch.float32}
 class _Order:
     """Which record stands at a position, and whether it is mirrored there. An epoch's order is moved to the device once."""
 
-    def __init__(self, count: int, seed: int, flip: bool, device: torch.device) -> None:
-        self._count, self._seed, self._flip, self._device = count, seed, flip, device
+    def __init__(self, rows: np.ndarray[Any, Any], seed: int, flip: bool, device: torch.device) -> None:
+        self._rows, self._count, self._seed, self._flip, self._device = rows, len(rows), seed, flip, device
         self._epochs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def take(self, start: int, count: int) -> tuple[Tensor, Tensor | None]:
@@ -162,7 +168,7 @@ class _Order:
             flips = (keys[order] & 1).astype(bool)
             while len(self._epochs) > 1:
                 self._epochs.pop(min(self._epochs))
-            self._epochs[epoch] = (self._move(torch.from_numpy(order)), self._move(torch.from_numpy(flips)))
+            self._epochs[epoch] = (self._move(torch.from_numpy(self._rows[order])), self._move(torch.from_numpy(flips)))
         return self._epochs[epoch]
 
     def _move(self, values: Tensor) -> Tensor:

@@ -85,7 +85,6 @@ def trained_classifier(
     if not 0 < held_out < 1 or epochs < 1:
         raise UsageError(f"held_out={held_out} must be a share above 0 and below 1, epochs={epochs} at least 1")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         blank = Classifier(spec.channels, len(spec.classes))
     if not cache:
         return _train(blank, dataset, held_out, seed, epochs, progress)
@@ -108,13 +107,33 @@ def trained_classifier(
 def _train(
     network: Classifier, dataset: Dataset, held_out: float, seed: int, epochs: int, progress: Progress | None
 ) -> Classifier:
-    """Adam with a linear warm-up and decay, on every image as it is."""
     store = materialise(dataset)
     images, labels = torch.from_numpy(np.array(store.fields["real"])), torch.from_numpy(np.array(store.labels, np.int64))
     taught, kept = (torch.tensor(chosen(store.names, split, held_out)) for split in ("train", "held-out"))
+    teach(network, images, labels, taught, seed, epochs, progress)
+    network.held_out_accuracy.fill_(right(network, images, labels, kept))
+    return network
+
+
+def enough_epochs(records: int, batches: int = 600) -> int:
+    """Four, or as many as make so many batches."""
+    return max(4, -(-batches * _BATCH // records))
+
+
+def teach(
+    network: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    taught: Tensor,
+    seed: int,
+    epochs: int,
+    progress: Progress | None = None,
+) -> None:
+    """Adam with a linear warm-up and decay, on these rows of uint8 images as they are; frozen afterwards."""
     total = epochs * -(-len(taught) // _BATCH)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        network.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
         network.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.Adam(network.parameters(), _LR)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total, pct_start=0.2, anneal_strategy="linear")
@@ -129,10 +148,12 @@ def _train(
                 if progress is not None:
                     progress(done, total)
     _frozen(network)
-    with torch.inference_mode():
-        right = [network(images[rows]).argmax(1) == labels[rows] for rows in kept.split(_AT_ONCE)]
-    network.held_out_accuracy.fill_(torch.cat(right).float().mean())
-    return network
+
+
+@torch.no_grad()
+def right(network: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> float:
+    """The share of these rows that it names rightly."""
+    return float(torch.cat([network(images[part]).argmax(1) == labels[part] for part in rows.split(_AT_ONCE)]).float().mean())
 
 
 def _frozen(network: Classifier) -> Classifier:

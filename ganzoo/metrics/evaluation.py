@@ -25,8 +25,9 @@ from ganzoo.metrics.asking import Asked, build, check_uses, features_of, parse
 from ganzoo.metrics.looks import Look, Vectors
 from ganzoo.metrics.neighbours import nearest
 from ganzoo.metrics.subjects import Generated, Held, Progress, Subject
-from ganzoo.models import load
+from ganzoo.models import Model, load
 from ganzoo.options import options_of
+from ganzoo.plugin import DataSpec
 from ganzoo.registry import Registry, get_registry
 from ganzoo.runs import Run, expanded
 from ganzoo.training.trainer import choose_device
@@ -64,6 +65,11 @@ class Reals:
     name: str
     most: int = REALS
     _store: Store | None = None
+    _among: np.ndarray[Any, Any] | None = None
+
+    def give(self, store: Store, among: np.ndarray[Any, Any]) -> None:
+        """A store that is open already, and the records of it that count."""
+        self._store, self._among = store, among
 
     def store(self, progress: Progress) -> Store:
         if self._store is None:
@@ -73,9 +79,8 @@ class Reals:
 
     def rows(self, store: Store) -> np.ndarray[Any, Any]:
         """Evenly drawn where there are more than count, the same each time."""
-        if len(store) <= self.most:
-            return np.arange(len(store))
-        return np.sort(np.random.default_rng(0).permutation(len(store))[: self.most])
+        rows = np.arange(len(store)) if self._among is None else self._among
+        return rows if len(rows) <= self.most else np.sort(np.random.default_rng(0).permutation(rows)[: self.most])
 
 
 class Evaluation:
@@ -99,28 +104,28 @@ class Evaluation:
         self._looks: dict[str, Look] = {}
         self._seen: dict[str, Vectors] = {}  # of the reals
 
-    def check(self, subject: Subject) -> None:
-        """Raises UsageError for what cannot be asked of this subject."""
-        mine, theirs = subject.data, self.reals.dataset.spec
+    def check(self, mine: DataSpec, model: Model | None, provides: frozenset[str]) -> None:
+        """Refuse what cannot be asked of such fakes, and build the networks. Raises UsageError."""
+        theirs = self.reals.dataset.spec
         if (mine.modality, mine.channels) != (theirs.modality, theirs.channels):
             raise UsageError(
                 f"the fakes are {mine.modality} data of {mine.channels} channels, the reals {theirs.modality} data of "
                 f"{theirs.channels}: name other data with --against"
             )
-        check_uses(self.asked, self.reals.dataset, subject.model is not None, subject.provides)
+        check_uses(self.asked, self.reals.dataset, model is not None, provides)
         labelled = [one.entry for one in self.asked if one.entry.component.labels == "required"]
         if labelled and mine.classes != theirs.classes:
             raise UsageError(f"{labelled[0]} needs fakes of the same classes as the reals: {', '.join(theirs.classes[:8])}...")
+        for one in self.asked:
+            if (network := one.network) is not None and network.name not in self._networks:
+                self._networks[network.name] = features_of(network, theirs, self.registry)
 
     def take(self, subject: Subject, samples: int, seed: int, picture: Path | None = None) -> list[Result]:
         """The figures of so many fakes; `picture` shows those that are nearest to a real beside it.
 
         Raises UsageError where there are too few for a metric.
         """
-        self.check(subject)
-        for one in self.asked:
-            if (network := one.network) is not None and network.name not in self._networks:
-                self._networks[network.name] = features_of(network, self.reals.dataset.spec, self.registry)
+        self.check(subject.data, subject.model, subject.provides)
         store = self.reals.store(self._progress)
         rows = self.reals.rows(store)
         self._look_at_reals(store, rows)

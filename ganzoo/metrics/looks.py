@@ -112,4 +112,5 @@ def of_reals(
 
 def unit(values: np.ndarray[Any, Any]) -> Tensor:
     """A store's values as networks take them: images in [-1, 1]."""
+    values = values if values.flags.writeable else values.copy()
     return torch.from_numpy(values).float() / 127.5 - 1 if values.dtype == np.uint8 else torch.from_numpy(values)

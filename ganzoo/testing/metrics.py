@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ganzoo.registry import Entry
 from ganzoo.testing.cases import NO_OPTIONS, Options, build, make_batch, other_generators_untouched
 from ganzoo.testing.contracts import Skip, check, expect
 
-_N, _WIDTH, _MODES = 600, 6, 6
+_N, _WIDTH = 600, 6
 _ROUNDING = 1e-5  # sums in another order, in float64 or through an eigendecomposition
 
 
@@ -87,26 +87,28 @@ def _build(entry: Entry, data: DataSpec, options: Options) -> Metric:
 
 
 def _vectors(data: DataSpec, seed: int, shift: float = 0.0) -> Sampled:
-    """Normal vectors, and every class in turn where there are classes; of shifted ones a classifier is not sure.
-
-    Modes go by the first two numbers of a vector: shifted ones crowd into the last, and are outside of it.
-    """
+    """Normal vectors, and every class in turn where there are classes; of shifted ones a classifier is not sure."""
     features: Tensor = torch.randn(_N, _WIDTH, generator=torch.Generator().manual_seed(seed)) + shift
     sure = torch.eye(_WIDTH)[torch.arange(_N) % _WIDTH] * (10.0 if shift == 0 else 0.1)
     samples = make_batch(data, _N, seed)["real"].clamp(-4, 4) + shift
+    if data.classes:  # brighter from class to class
+        level = torch.linspace(-0.7, 0.7, len(data.classes))[torch.arange(_N) % len(data.classes)]
+        samples = samples * 0.3 + level.reshape(-1, *[1] * len(data.shape)) + 0.7 * shift
     if data.modality == "image":
         samples = ((samples.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
     labels = torch.arange(_N) % len(data.classes) if data.classes else None
-    first, second = features[:, 0].numpy(), features[:, 1].numpy()
-    modes = Modes(_MODES, np.clip(2 * first + _MODES / 2, 0, _MODES - 1).astype(np.int64), np.abs(second) < 3)
+    index = torch.arange(_N) % (2 if shift else _WIDTH)  # shifted ones have lost modes
+    modes = Modes(_WIDTH, index.numpy(), np.full(_N, shift == 0))
     return Sampled(features, labels, sure + features / 10 - shift / 10, samples, modes)
 
 
 def _shuffled(side: Sampled) -> Sampled:
     order = torch.randperm(len(side.features), generator=torch.Generator().manual_seed(9))
+    modes = side.modes
+    if modes is not None:
+        modes = Modes(modes.count, modes.index[order.numpy()], modes.inside[order.numpy()])
     tensors = (None if t is None else t[order] for t in (side.features, side.labels, side.logits, side.samples))
-    modes = side.modes and replace(side.modes, index=side.modes.index[order], inside=side.modes.inside[order])
-    return Sampled(*tensors, modes=modes)
+    return Sampled(*tensors, modes)  # type: ignore[arg-type]
 
 
 def _tensors(a: Sampled, b: Sampled) -> list[tuple[Tensor, Tensor]]:

@@ -90,9 +90,9 @@ def save(run: Run, nimg: int, state: State, more: Mapping[str, Any]) -> Path:
 
 
 def prune(run: Run, keep: int, milestone: float | None) -> None:
-    """Delete all but the newest `keep` and the first at or after each multiple of `milestone` kimg."""
+    """Delete all but the newest `keep`, the best, and the first at or after each multiple of `milestone` kimg."""
     newest_first = run.checkpoints()
-    kept = set(newest_first[:keep])
+    kept = {*newest_first[:keep], run.checkpoints_dir / (run.best() or "")}
     if milestone:
         passed = -1
         for path in reversed(newest_first):
@@ -145,6 +145,10 @@ def newest(run: Run, warn: Callable[[str], None], name: str | None = None) -> Ch
     None where there never was one. Raises RunError where all are damaged, UsageError where `name` is not there.
     """
     paths = run.checkpoints()
+    if name == "best":
+        name = run.best()
+        if name is None:
+            raise UsageError(f"{run.path} has no best checkpoint: it was trained without --eval")
     if name is not None:
         wanted = [p for p in paths if p.name == name or images_at(p.name) == _kimg_to_images(name)]
         if not wanted:

@@ -24,10 +24,12 @@ from ganzoo.data.cache import Store, materialise
 from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.fitting import coupled
+from ganzoo.metrics.evaluation import Evaluation, Reals
 from ganzoo.registry import get_registry
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run, expanded, next_directory, quote
 from ganzoo.training import checkpoint
+from ganzoo.training.evaluating import Evaluator, held_out
 from ganzoo.training.preview import Preview
 from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions, is_out_of_memory
 from ganzoo.training.writing import Observers, RunWriter
@@ -109,6 +111,7 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     """Read the data, build the game, make the run directory. Raises UsageError before any data is read where it can be."""
     rehearse(plan)
     device = choose_device(plan.config.settings.device)
+    evaluation = _evaluation(plan, device)
     _settle_precision(plan, device)
     names = (plan.config.gen.name, plan.config.disc.name)
     Run.check_free(out or next_directory(RUNS, *names))
@@ -120,7 +123,7 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     table = _table(plan, store)
     run = Run.create(out, table) if out else Run.create_next(RUNS, *names, table)
     with _short_of_memory(plan, device):
-        session = _session(plan, run, game, store, device, display)
+        session = _session(plan, run, game, store, device, display, evaluation)
     if init_from is not None:
         session.trainer.save(run)  # or a crash before the first checkpoint would lose where it started
     return session
@@ -141,11 +144,12 @@ def resume(path: Path | str, display: Display, kimg: float | None = None, strict
         plan = plan_from_table(get_registry(), table, str(run.config_file))
         saved = checkpoint.newest(run, display.say)
         device = choose_device(plan.config.settings.device)
+        evaluation = _evaluation(plan, device)
         store = _read(plan, display)
         if (was := table["dataset"].get("fingerprint")) not in (None, plan.dataset.fingerprint()):
             display.say(f"the data of {plan.chosen['data']} have changed since the run began (they were {str(was)[:12]})")
         with _short_of_memory(plan, device):
-            session = _session(plan, run, plan.build(), store, device, display)
+            session = _session(plan, run, plan.build(), store, device, display, evaluation)
         if saved is not None:
             session.trainer.resume(saved)
             if saved.nimg >= session.trainer.total:
@@ -153,6 +157,7 @@ def resume(path: Path | str, display: Display, kimg: float | None = None, strict
                 display.say(f"{path} has its {plan.config.settings.kimg:g} kimg already; to go on: {more}")
         checkpoint.set_aside(run, session.trainer.nimg)
         run.cut_log(session.trainer.nimg)
+        session.writer.known(run.metrics())
         if kimg is not None:
             run.write_config(table)
     except BaseException:
@@ -286,7 +291,20 @@ def _initial(source: str | None, display: Display) -> Callable[[str, Any], None]
     return Initial(expanded(source), display.say)
 
 
-def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device, display: Display) -> Session:
+def _evaluation(plan: Plan, device: torch.device) -> Evaluation | None:
+    """What is to be measured on the way, refused before any data is read."""
+    settings = plan.config.settings.eval
+    if not settings.metrics:
+        return None
+    name = str(plan.chosen["data"].name)
+    evaluation = Evaluation(settings.metrics, Reals(plan.dataset, name, settings.reals), device)
+    evaluation.check(plan.data, None, frozenset())
+    return evaluation
+
+
+def _session(
+    plan: Plan, run: Run, game: Any, store: Store, device: torch.device, display: Display, evaluation: Evaluation | None
+) -> Session:
     settings = plan.config.settings
     # torch's default lets fp32 convolutions round their inputs to 10 bits: too few for what is differentiated twice.
     torch.backends.cudnn.allow_tf32 = False
@@ -298,6 +316,12 @@ def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device
         game.to(memory_format=torch.channels_last)
     if settings.micro_batch and settings.micro_batch < settings.batch and (parts := coupled(plan.chosen)):
         display.say(f"computed per micro-batch of {settings.micro_batch}, not per batch: {'; '.join(parts)}")
+    rows = held = None
+    if evaluation is not None:
+        rows, held = held_out(len(store), settings.eval.hold_out, settings.seed)
+        evaluation.reals.give(store, rows)
+        if len(held):
+            display.say(f"{len(held)} of {len(store)} records are not trained on, but shown to D now and then (eval.hold_out)")
     sampler = Sampler(
         store,
         batch=settings.batch,
@@ -306,12 +330,17 @@ def _session(plan: Plan, run: Run, game: Any, store: Store, device: torch.device
         flip=settings.flip,
         in_memory=settings.in_memory,
         channels_last=bool(channels_last),
+        rows=rows,
     )
+    evaluator = None
+    if evaluation is not None and rows is not None and held is not None:
+        group = math.lcm(*(part.min_group() for part in plan.chosen.values()))
+        evaluator = Evaluator(evaluation, sampler, rows, held, device, settings.eval.samples, settings.seed, group)
     records = sampler.records(_PREVIEWED) if plan.data.of_records else None
     preview = Preview(game, device, settings.seed, _class_counts(store), records)
     draw = partial(plan.dataset.draw, real=np.array(store.fields["real"][:4096]))
     observers = Observers([("display", display), *get_registry().observers()], display.say)
-    writer = RunWriter(run, settings, preview, draw, observers, display.say)
+    writer = RunWriter(run, settings, preview, draw, observers, display.say, evaluator)
     try:
         trainer = Trainer(game, sampler, settings, device, writer)
     except BaseException:

@@ -19,6 +19,7 @@ from ganzoo.training.health import Health
 from ganzoo.training.preview import Preview
 
 if TYPE_CHECKING:
+    from ganzoo.training.evaluating import Evaluator
     from ganzoo.training.trainer import Trainer
 
 _PATIENCE = 15 * 60  # seconds without a checkpoint, where none is configured
@@ -53,7 +54,10 @@ class RunWriter:
         draw: Callable[..., None],
         observers: Observers,
         say: Callable[[str], None],
+        evaluator: Evaluator | None = None,
     ) -> None:
+        self._evaluator, self._patience_of_it = evaluator, settings.eval.patience
+        self._evaluated = 0
         self.run, self.preview, self.observers, self._draw, self._say = run, preview, observers, draw, say
         self.keep: CheckpointConfig = settings.checkpoint
         images, batch = 1000 * settings.kimg, settings.batch
@@ -61,10 +65,17 @@ class RunWriter:
         self._tick = 1000 * self.keep.tick if self.keep.tick else max(4 * batch, min(10_000, images / 100))
         self._images = 1000 * self.keep.images if self.keep.images else max(16 * batch, images / 20)
         self._every = 1000 * self.keep.every if self.keep.every else max(16 * batch, images / 20)
+        self._takes = 1000 * settings.eval.every if settings.eval.every else max(16 * batch, images / 10)
         self._patience = _PATIENCE if self.keep.every is None else float("inf")
         self._health = Health()
         self._since = self._saved = time.perf_counter()
         self._at = 0
+
+    def known(self, lines: list[dict[str, Any]]) -> None:
+        """The figures that a run which goes on has already."""
+        if self._evaluator is not None:
+            self._evaluator.known(lines)
+            self._evaluated = max((int(line["nimg"]) for line in lines if "nimg" in line), default=0)
 
     def start(self, trainer: Trainer, config: Mapping[str, Any]) -> None:
         self._since = self._saved = time.perf_counter()
@@ -77,10 +88,10 @@ class RunWriter:
         def due(interval: float) -> bool:
             return trainer.nimg // interval > (trainer.nimg - trainer.batch) // interval
 
-        images, save = due(self._images), due(self._every)
-        if due(self._tick) or images or save:
-            self.tick(trainer)
-            save = save or time.perf_counter() - self._saved > self._patience
+        images, save, take = due(self._images), due(self._every), self._evaluator is not None and due(self._takes)
+        if due(self._tick) or images or save or take:
+            best = self.tick(trainer, take)
+            save = save or best or time.perf_counter() - self._saved > self._patience
         ending = trainer.nimg >= trainer.total or trainer.stopping  # `finish` writes those
         if images and not ending:
             self.sheet(trainer)
@@ -89,8 +100,9 @@ class RunWriter:
 
     def finish(self, trainer: Trainer) -> None:
         """The end of the budget, or Ctrl-C: the last tick, sheet and checkpoint."""
-        if trainer.nimg > self._at:
-            self.tick(trainer)
+        take = self._evaluator is not None and trainer.nimg > self._evaluated and trainer.nimg >= trainer.total
+        if trainer.nimg > self._at or take:
+            self.tick(trainer, take)
         newest = next(iter(self.run.checkpoints()), None)
         if newest is None or newest.name != stamp(trainer.nimg):
             self.checkpoint(trainer)
@@ -101,10 +113,14 @@ class RunWriter:
     def failed(self, nimg: int) -> None:
         self.observers.tell("ganzoo_run_end", run=self.run.path, nimg=nimg, reason="failed")
 
-    def tick(self, trainer: Trainer) -> None:
-        """Fetch the statistics (this waits for the device), check them, write a line."""
+    def tick(self, trainer: Trainer, take: bool = False) -> bool:
+        """Fetch the statistics (this waits for the device), check them, write a line; with figures where they are due.
+
+        Returns whether they are the best so far.
+        """
         means = trainer.fetch()
         now = time.perf_counter()
+        figures, best = self._figures(trainer) if take else ({}, False)
         seconds = now - self._since
         stats = {
             "kimg": trainer.nimg / 1000,
@@ -114,6 +130,7 @@ class RunWriter:
             "images_per_second": round((trainer.nimg - self._at) / max(seconds, 1e-9), 2),
             **{name: float(f"{value:.6g}") for name, value in means.items()},
             **{f"{name}/lr": opt.lr for name, opt in trainer.optimizers.items()},
+            **{name: float(f"{value:.6g}") for name, value in figures.items()},
             "memory_gib": round(memory(trainer.device) / 2**30, 3),
         }
         self._at = trainer.nimg
@@ -122,6 +139,23 @@ class RunWriter:
         for words in self._health.look(stats, bool(trainer.game.data.classes), trainer.nimg / trainer.total):
             self._say(words)
         self._since = time.perf_counter()
+        return best
+
+    def _figures(self, trainer: Trainer) -> tuple[dict[str, float], bool]:
+        """Take them, write them down, mark the best; stop where none was better for long enough."""
+        evaluator, nimg = self._evaluator, trainer.nimg
+        assert evaluator is not None
+        results, stats, best = evaluator.take(trainer.game, self.preview.settled(trainer.ema.network), nimg)
+        self.run.append_metrics([{"kimg": nimg / 1000, "nimg": nimg, **result.to_dict()} for result in results])
+        self._evaluated = nimg
+        before = evaluator.best
+        if before is not None and self._patience_of_it and nimg - before[1] >= 1000 * self._patience_of_it:
+            self._say(
+                f"no better {evaluator.name} than {before[0]:.4g}, at {before[1] / 1000:g} kimg, for "
+                f"{self._patience_of_it:g} kimg: the training ends here (eval.patience)"
+            )
+            trainer.total = nimg
+        return stats, best
 
     def sheet(self, trainer: Trainer) -> None:
         path = self.run.samples_dir / f"{stamp(trainer.nimg)}.png"
@@ -137,6 +171,8 @@ class RunWriter:
 
     def checkpoint(self, trainer: Trainer) -> Path:
         path = trainer.save(self.run)
+        if self._evaluator is not None and self._evaluator.best is not None and self._evaluator.best[1] == trainer.nimg:
+            self.run.mark_best(path.name)
         checkpoint.prune(self.run, self.keep.keep, self.keep.milestone)
         self._saved = time.perf_counter()
         self.observers.tell("ganzoo_run_checkpoint", run=self.run.path, nimg=trainer.nimg, path=path)

@@ -102,3 +102,9 @@ def small(entry: Entry) -> dict[str, int]:
 def covered(faults: Iterable[Fault], checks: Iterable[Callable[..., None]]) -> None:
     """Each check has a fault that it catches."""
     assert {fault.check for fault in faults} == set(checks)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "features inception: check_features_gradient" in item.name:  # a minute and a half, at 299 pixels in float64
+            item.add_marker("slow")
