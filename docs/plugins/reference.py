@@ -53,6 +53,7 @@ CONTRACTS: tuple[type, ...] = (
     interfaces.Game,
     interfaces.Phase,
     interfaces.Dataset,
+    interfaces.Modes,
     interfaces.Features,
     interfaces.Encoder,
     interfaces.Sampled,

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "arena": "Train every combination of some parts, and rank them.",
     "explore": "Walk through a generator's latent space.",
     "anomaly": "Score images by what a generator cannot make again.",
+    "bench": "Run experiments whose protocols are written down.",
     "list": "List the components that are installed.",
     "search": "Find components by a word, also by the names that papers use.",
     "install": "Print the pip command that installs a plugin of the catalogue.",

@@ -61,6 +61,8 @@ class Classifier(nn.Module):
         return self.head(F.dropout(self.vectors(images), 0.5, self.training))
 
 
+@torch.inference_mode(False)  # whoever counts samples has no use for gradients: here they are needed
+@torch.enable_grad()
 def trained_classifier(
     dataset: Dataset,
     *,
@@ -82,7 +84,8 @@ def trained_classifier(
         raise UsageError("a classifier learns from images of at least two classes; these data have none: give them labels")
     if not 0 < held_out < 1 or epochs < 1:
         raise UsageError(f"held_out={held_out} must be a share above 0 and below 1, epochs={epochs} at least 1")
-    blank = Classifier(spec.channels, len(spec.classes))
+    with torch.random.fork_rng(devices=[]):
+        blank = Classifier(spec.channels, len(spec.classes))
     if not cache:
         return _train(blank, dataset, held_out, seed, epochs, progress)
     labels = digest(np.asarray(dataset.labels).astype("<i8").tobytes().hex())

@@ -226,7 +226,7 @@ def test_a_damaged_entry_is_made_again(
     cache: Path, damage: Callable[[Path], object], locks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not locks:
-        monkeypatch.setattr("ganzoo.data.cache._lock", lambda lock: False)
+        monkeypatch.setattr("ganzoo.data.cache.wait_for", lambda lock: False)
     materialise(Numbered(300))
     (entry,) = entries(cache)
     damage(entry)
@@ -275,7 +275,7 @@ print("decoded", Slow.decoded)
 
 @pytest.mark.parametrize("locks", [True, False])
 def test_several_processes_at_once(cache: Path, start: Start, locks: bool) -> None:
-    code = MANY.replace("LOCK", "" if locks else "import ganzoo.data.cache as c; c._lock = lambda lock: False")
+    code = MANY.replace("LOCK", "" if locks else "import ganzoo.data.cache as c; c.wait_for = lambda lock: False")
     running = [start(code) for _ in range(4)]
     outputs = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 4, outputs

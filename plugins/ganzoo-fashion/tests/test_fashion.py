@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import ganzoo_fashion
 from ganzoo.registry import get_registry
 from ganzoo.testing import CHECKS, Skip
 from ganzoo_fashion import data_sets
-from ganzoo_fashion.data_sets import CLASSES, DATA, Fashion, Stacked
+from ganzoo_fashion.data_sets import CLASSES, DATA, Fashion, Stacked, read_labels, read_pictures
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {"train": ("train", 60_000), "test": ("t10k", 10_000)}
@@ -221,6 +222,37 @@ def test_all_modes_are_there_as_often() -> None:
     picks = np.array([name[6:].split("+") for name in data.names], int)
     assert np.abs(np.corrcoef(picks.T) - np.eye(3)).max() < 0.015
     assert len(np.unique(picks)) > 0.99 * 60_000
+
+
+def test_modes_of_samples_are_told_by_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a classifier that has seen every picture, and knows it again by its bytes."""
+    data = Stacked(n=1100)
+    kinds = {picture.tobytes(): kind for picture, kind in zip(read_pictures("train"), read_labels("train"), strict=True)}
+
+    class Knows:
+        accuracy = 0.5
+
+        def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+            assert pictures.shape[1:] == (1, 28, 28)
+            return torch.eye(10)[[kinds[picture.numpy().tobytes()] for picture in pictures]]
+
+    monkeypatch.setattr(data_sets, "trained_classifier", lambda dataset: Knows())
+    told = data.modes(np.stack([data.decode(i)["real"] for i in range(1100)]))
+    assert np.array_equal(told.index, data.mode_of)
+    assert told.inside.all()
+    assert (told.count, told.accuracy) == (1000, 0.5)
+    assert len(data.modes(np.zeros((0, 3, 28, 28), np.uint8)).index) == 0
+
+
+@pytest.mark.slow
+def test_the_trained_classifier_tells_the_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    data = Stacked(n=2000, split="test")  # pictures that it was not trained on
+    told = data.modes(np.stack([data.decode(i)["real"] for i in range(2000)]))
+    assert told.accuracy is not None
+    assert told.accuracy > 0.9
+    right = float((told.index == data.mode_of).mean())
+    assert right == pytest.approx(told.accuracy**3, abs=0.04)  # three pictures, each told by itself
 
 
 def test_a_seed_is_one_set_for_ever() -> None:

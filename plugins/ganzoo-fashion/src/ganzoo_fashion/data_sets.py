@@ -180,9 +180,9 @@ class Stacked(_Clothes):
         """By what each channel shows; every sample is inside: a classifier knows nothing that is no garment."""
         import torch
 
-        kinds = []
+        kinds, classifier = [], self._classifier
         with torch.inference_mode():
             for some in np.array_split(samples, -(-len(samples) // _JUDGED) or 1):
                 pictures = torch.from_numpy(np.ascontiguousarray(some)).flatten(0, 1)[:, None]
-                kinds.append(self._classifier(pictures).argmax(1).numpy().reshape(-1, 3))
-        return Modes(1000, np.concatenate(kinds) @ _PLACES, np.ones(len(samples), bool), self._classifier.accuracy)
+                kinds.append(classifier(pictures).argmax(1).numpy().reshape(-1, 3))
+        return Modes(1000, np.concatenate(kinds) @ _PLACES, np.ones(len(samples), bool), classifier.accuracy)
