@@ -58,7 +58,7 @@ def samples(arena: Arena, board: Row) -> Image.Image:
         x, y = ((box[i] + box[i + 2] + 1 - sheet.size[i]) // 2 for i in (0, 1))
         picture.paste(sheet, (x, y))
 
-    return _grid(arena, (_SHEET + 8, _SHEET + 8), fill, f"samples of seed 0, {_title(board)}")
+    return _grid(arena, (_SHEET + 8, _SHEET + 8), fill, f"samples of the first seed, {_title(board)}")
 
 
 def last_sheet(arena: Arena, run: str, side: int) -> Image.Image:

@@ -26,7 +26,7 @@ def leaderboard(arena: Arena, wins: Mapping[str, Row] | None = None) -> Row:
     done = {line["run"] for line in results} | {line["run"] for line in failures}
     rows = []
     for cell in arena.cells:
-        if lines := [line for line in results if line["cell"] == cell.name]:
+        if lines := sorted((line for line in results if line["cell"] == cell.name), key=lambda line: int(line["seed"])):
             parts = {"cell": cell.name, "gen": cell.gen, "disc": cell.disc, "loss": cell.loss, "reg": cell.reg, "aug": cell.aug}
             rows.append(parts | _figures(lines) | ({"wins": wins.get(cell.name)} if wins is not None else {}))
     words = {cell.name: cell.words for cell in arena.cells}

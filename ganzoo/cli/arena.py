@@ -70,7 +70,7 @@ def command(jobs: int | None, out: str, as_json: bool, dry_run: bool, **given: A
             arena.forget_failures()
         player = Player(arena, slots, device, say)
         if player.queue:
-            say(f"{len(player.queue)} runs of {player.budget.words} each, {len(slots)} at once; {arena.path}")
+            say(f"{_runs(len(player.queue))} of {player.budget.words} each, {len(slots)} at once; {arena.path}")
         if player.play() == "stopped":
             say(f"stopped. To go on: {arena.command}")
             return 130
@@ -150,7 +150,11 @@ def _outlook(arena: Any, jobs: int) -> list[str]:
         if budget.minutes
         else ""
     )
-    return [*lines, f"{left} runs of {budget.words} each, {jobs} at once{hours}"]
+    return [*lines, f"{_runs(left)} of {budget.words} each, {jobs} at once{hours}"]
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def _pictures(arena: Any, board: dict[str, Any]) -> list[Path]:

@@ -54,9 +54,9 @@ def arena(tmp_path: Path) -> Arena:
 
 
 def fill(arena: Arena) -> None:
-    arena.add_result(line("alpha-gamma", 0, 4.0))
+    arena.add_result(line("alpha-gamma", 1, 8.0))  # two at once do not end in order
     arena.add_result(line("beta-gamma", 0, 1.5, error=0.25))
-    arena.add_result(line("alpha-gamma", 1, 8.0))
+    arena.add_result(line("alpha-gamma", 0, 4.0))
     arena.add_result(line("alpha-delta", 0, 3.0))
     arena.add_failure({"run": "alpha-delta-s1", "cell": "alpha-delta", "error": "out of memory"})
 
@@ -70,6 +70,7 @@ def test_means_errors_and_order(arena: Arena) -> None:
     assert last["metrics"]["kid-raw"]["error"] == pytest.approx(2)  # sqrt(((4 - 6)^2 + (8 - 6)^2) / 1) / sqrt(2)
     assert last["metrics"]["coverage-raw"]["value"] == pytest.approx(0.06)
     assert (last["kimg"], last["minutes"]) == (10.5, 1.5)
+    assert last["seeds"] == [0, 1]
     assert last["diversity"] == pytest.approx(0.55)
     assert board["rows"][0]["metrics"]["kid-raw"]["error"] == 0.25  # of one seed, that of its samples
     assert board["waiting"] == ["beta-gamma-s1"]
