@@ -28,7 +28,7 @@ from ganzoo.plugin import DataSpec
 from ganzoo.registry import create
 
 HERE = Path(__file__).parent
-PAGE, FIGURES = HERE.parent / "metrics.md", HERE / "results" / "metrics.json"
+PAGE, FIGURES = HERE.parent / "metrics.md", HERE / "metrics.json"
 LOOKING = ("fd", "kid", "precision", "recall", "density", "coverage", "diversity", "memorization")
 ASKED = (*(f"{name}-lite0-128" for name in LOOKING), "class-fd-lite0-128", "is", "accuracy")
 # What has to happen as the strength grows: "+" up, "-" down.
@@ -168,7 +168,7 @@ def wrong(found: dict[str, dict[str, list[float | None]]]) -> set[tuple[str, str
 
 def main() -> None:
     found = measure()
-    FIGURES.write_text(json.dumps(found, indent=1) + "\n")
+    FIGURES.write_text(json.dumps(found) + "\n")
     text = PAGE.read_text()
     before, _, rest = text.partition("<!-- behaviour -->\n")
     _, _, after = rest.partition("<!-- end of behaviour -->")
