@@ -426,7 +426,7 @@ def test_parts_resolve_to_parts_that_can_be_written() -> None:
 @pytest.mark.usefixtures("built")
 def test_list_components_of_the_library() -> None:
     assert [entry.name for entry in library.list_components("generator")] == ["net"]
-    assert {entry.kind for entry in library.list_components(pattern="r*")} == {"recipe", "dataset"}
+    assert {entry.kind for entry in library.list_components(pattern="ri*")} == {"dataset"}
 
 
 def test_the_core_declares_what_can_be_loaded() -> None:
