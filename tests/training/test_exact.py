@@ -81,7 +81,7 @@ def test_games_of_several_networks_go_on_where_they_stopped(
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    layer = layer_from_dict({"recipe": recipe, "kimg": 0.16, "precision": "fp32", "device": "cpu"}, "the test")
+    layer = layer_from_dict({"recipe": recipe, "batch": 8, "kimg": 0.16, "precision": "fp32", "device": "cpu"}, "the test")
     for setting in narrow:
         part, _, option = setting.partition("=")[0].rpartition(".")
         layer.options.setdefault(part, {})[option] = int(setting.partition("=")[2])
