@@ -195,8 +195,10 @@ class Run:
     def append_log(self, line: Mapping[str, Any]) -> None:
         _append(self.log_file, [line])
 
-    def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        _append(self.metrics_file, lines)
+    def append_metrics(self, lines: Sequence[Mapping[str, Any]], nimg: int | None = None) -> None:
+        """Figures, a line each; `nimg` is when in the training they were taken."""
+        at = {} if nimg is None else {"kimg": nimg / 1000, "nimg": nimg}
+        _append(self.metrics_file, [at | dict(line) for line in lines])
 
     def log(self) -> list[dict[str, Any]]:
         """The ticks so far."""

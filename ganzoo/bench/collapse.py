@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,7 +18,7 @@ from ganzoo.bench.protocols import DATA, Suite, Training
 from ganzoo.bench.workers import play_all
 from ganzoo.data.cache import cores
 from ganzoo.data.pictures import save
-from ganzoo.training.launch import Display, duration
+from ganzoo.training.launch import Display, duration, signalled
 from ganzoo.training.trainer import choose_device
 
 
@@ -53,7 +51,7 @@ class Bench:
         everything = self.trainings()
         todo = self.lines.missing(everything)
         try:
-            with _stopping():
+            with signalled(_interrupt):
                 self._play(todo, len(everything) - len(todo))
         except KeyboardInterrupt:
             left = len(self.lines.missing(everything))
@@ -133,19 +131,5 @@ def _found(training: Training, line: Line) -> str:
     return f"{look['modes']} of {line['count']} modes{near}, reverse KL {look['kl']:.4f} ({duration(line['seconds'])})"
 
 
-@contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    """Ctrl-C, where a shell has a background job ignore it too, and SIGTERM raise KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

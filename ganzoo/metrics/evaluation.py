@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ class Result:
         return asdict(self)
 
 
-@dataclass(slots=True)
+@dataclass
 class Reals:
     """The data that fakes are held against: opened, decoded only when asked, and which of their records count."""
 
@@ -70,6 +70,10 @@ class Reals:
     def give(self, store: Store, among: np.ndarray[Any, Any]) -> None:
         """A store that is open already, and the records of it that count."""
         self._store, self._among = store, among
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.dataset.fingerprint()
 
     def store(self, progress: Progress) -> Store:
         if self._store is None:
@@ -146,7 +150,7 @@ class Evaluation:
 
     def _look_at_reals(self, store: Store, rows: np.ndarray[Any, Any]) -> None:
         """What each network that is looked through says of the reals."""
-        fingerprint = self.reals.dataset.fingerprint()
+        fingerprint = self.reals.fingerprint
         for one in self.asked:
             if (network := one.network) is None or network.name in self._looks:
                 continue
@@ -211,7 +215,7 @@ class Evaluation:
         about: dict[str, Any] = {
             "reals": reals,
             "reals from": self.reals.name,
-            "reals' hash": self.reals.dataset.fingerprint()[:12],
+            "reals' hash": self.reals.fingerprint[:12],
             "fakes": fakes,
             **subject.protocol(),
             "seed": seed,
@@ -299,14 +303,8 @@ def evaluate(
         what = Held(*against_data(registry, None, str(subject), None, str(subject)), progress)
     results = evaluation.take(what, samples, seed, picture)
     if is_run:
-        append(Run.open(path), results)
+        Run.open(path).append_metrics([result.to_dict() for result in results])
     return results
-
-
-def append(run: Run, results: Sequence[Result], nimg: int | None = None) -> None:
-    """A line each to the run's metrics.jsonl; `nimg` is when in its training they were taken."""
-    at = {} if nimg is None else {"kimg": nimg / 1000, "nimg": nimg}
-    run.append_metrics([at | result.to_dict() for result in results])
 
 
 def against_data(

@@ -17,7 +17,7 @@ class _Balls(Metric):
 
     better = "higher"
 
-    def __init__(self, data: DataSpec, *, k: int) -> None:
+    def __init__(self, data: DataSpec, *, k: int = 3) -> None:
         super().__init__(data)
         if k < 1:
             raise ValueError(f"k={k} must be at least 1")
@@ -38,9 +38,6 @@ class Precision(_Balls):
 
     same = 1.0
 
-    def __init__(self, data: DataSpec, *, k: int = 3) -> None:
-        super().__init__(data, k=k)
-
     def __call__(self, real: Sampled, fake: Sampled) -> Measured:
         reals, fakes = self._sides(real, fake)
         return _share(_in_some_ball(fakes, reals, self.k))
@@ -54,9 +51,6 @@ class Recall(_Balls):
     """
 
     same = 1.0
-
-    def __init__(self, data: DataSpec, *, k: int = 3) -> None:
-        super().__init__(data, k=k)
 
     def __call__(self, real: Sampled, fake: Sampled) -> Measured:
         reals, fakes = self._sides(real, fake)

@@ -203,9 +203,6 @@ def duration(seconds: float) -> str:
 @contextlib.contextmanager
 def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, frame: FrameType | None) -> None:
         if trainer.stopping:
@@ -213,6 +210,16 @@ def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
         trainer.stopping = True
         say("stopping after this round, with a checkpoint; Ctrl-C again leaves at once")
 
+    with signalled(stop):
+        yield
+
+
+@contextlib.contextmanager
+def signalled(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGINT, where a shell has a background job ignore it too, and SIGTERM call `stop`; in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -146,7 +146,7 @@ class RunWriter:
         evaluator, nimg = self._evaluator, trainer.nimg
         assert evaluator is not None
         results, stats, best = evaluator.take(trainer.game, self.preview.settled(trainer.ema.network), nimg)
-        self.run.append_metrics([{"kimg": nimg / 1000, "nimg": nimg, **result.to_dict()} for result in results])
+        self.run.append_metrics([result.to_dict() for result in results], nimg)
         self._evaluated = nimg
         before = evaluator.best
         if before is not None and self._patience_of_it and nimg - before[1] >= 1000 * self._patience_of_it:
