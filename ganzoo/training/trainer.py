@@ -85,6 +85,9 @@ class Trainer:
 
     def _round(self) -> None:
         shared = self._draw()
+        if self.settings.shared_fakes:
+            for match in self.game.matches:
+                match.share_fakes()
         for phase in self.phases:
             if self.round >= phase.start and self.round % phase.every == 0:
                 for repeat in range(phase.repeat):
