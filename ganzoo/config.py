@@ -135,6 +135,10 @@ class Settings:
         flip: mirror images left to right, half of the time
         in_memory: keep the decoded data on the device; none: where it fits
         shared_fakes: G makes one batch a round, for the first step of both players (DCGAN's tutorial): a pass of G less
+        tf32: let CUDA devices round what convolutions and products of matrices multiply to 10 bits, but where a gradient is
+            differentiated again
+        compile: networks by torch.compile, but where a gradient is differentiated again; the first rounds take minutes
+        graphs: record each phase as a CUDA graph: for small networks, whose kernels take less time than to launch them
         G: how the generator learns
         D: how the discriminator learns
         ema: the averaged generator
@@ -153,6 +157,9 @@ class Settings:
     flip: bool = False
     in_memory: bool | None = None
     shared_fakes: bool = False
+    tf32: bool = True
+    compile: bool = False
+    graphs: bool = False
     G: PlayerConfig = field(default_factory=PlayerConfig)
     D: PlayerConfig = field(default_factory=PlayerConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)

@@ -233,8 +233,18 @@ class Match(nn.Module):
 
     def phases(self, player: str, start: int = 0) -> list[Phase]:
         """The player's main phase and one for each lazy interval among its regularizers."""
-        lazy = sorted({reg.every for reg in self.regs if player in reg.players and reg.every > 1})
-        return [Phase(f"{player}/main", player, start=start)] + [Phase(f"{player}/every{n}", player, n, 1, start) for n in lazy]
+        mine = [reg for reg in self.regs if player in reg.players]
+        return [
+            Phase(
+                f"{player}/main" if every == 1 else f"{player}/every{every}",
+                player,
+                every,
+                start=start,
+                twice=any(reg.double_backward and reg.every == every for reg in mine)
+                or (player == "G" and every == 1 and any(type(reg).opponent is not Regularizer.opponent for reg in self.regs)),
+            )
+            for every in sorted({1, *(reg.every for reg in mine)})
+        ]
 
     def share_fakes(self) -> None:
         """From here on the first fakes that D sees are kept, graph and all, for G's phase of the same batch."""
