@@ -12,6 +12,7 @@ from ganzoo.assembly import make_plan
 from ganzoo.config import Layer, layer_from_dict
 from ganzoo.data.cache import materialise
 from ganzoo.data.sampling import Sampler
+from ganzoo.interfaces import Batch, Game
 from ganzoo.registry import get_registry
 from ganzoo.training.trainer import Trainer
 
@@ -34,8 +35,28 @@ def images(folder: Path) -> str:
     return str(path)
 
 
-def trainer(path: str, rounds: int = 3, **values: Any) -> Trainer:
-    """Before its first round. Draws into torch's random state."""
+class Exact:
+    """Batches, and what a game draws, in float64."""
+
+    def __init__(self, game: Game, sampler: Sampler) -> None:
+        self.position, self.sampler, plain = 0, sampler, game.draw
+        game.draw = lambda batch, noise: self.lift(plain(batch, noise))  # type: ignore[method-assign]
+
+    def draw(self) -> Batch:
+        return self.lift(self.sampler.draw())
+
+    def lift(self, batch: Batch) -> Batch:
+        return {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+
+    def state_dict(self) -> dict[str, int]:
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.load_state_dict(state)
+
+
+def trainer(path: str, rounds: int = 3, exact: bool = False, channels_last: bool = False, **values: Any) -> Trainer:
+    """Before its first round; `exact` in float64. Draws into torch's random state."""
     table = {
         "data": {"name": "array", "path": path},
         "reg": [],
@@ -48,8 +69,12 @@ def trainer(path: str, rounds: int = 3, **values: Any) -> Trainer:
     plan = make_plan(get_registry(), Layer("the command line"), layer_from_dict(table, "the test"))
     device = torch.device(plan.config.settings.device)
     game = plan.build().to(device)
-    sampler = Sampler(materialise(plan.dataset), batch=BATCH, seed=0, device=device)
-    return Trainer(game, sampler, plan.config.settings, device)
+    batches: Any = Sampler(materialise(plan.dataset), batch=BATCH, seed=0, device=device, channels_last=channels_last)
+    if channels_last:
+        game.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if exact:
+        batches = Exact(game.double(), batches)
+    return Trainer(game, batches, plan.config.settings, device)
 
 
 def same(one: Trainer, two: Trainer, **tolerance: float) -> None:
