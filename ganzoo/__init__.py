@@ -51,6 +51,6 @@ def load(path: Path | str, *, device: str = "cpu", at: str | None = None, to: st
     trained with. Raises UsageError where the path is neither or does not make `to`, RunError where its files are damaged or,
     if `strict`, instead of that warning.
     """
-    from ganzoo.models import load
+    from ganzoo.loading import load
 
     return load(path, device=device, at=at, to=to, strict=strict)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo import models, provenance
+from ganzoo import loading, provenance
 from ganzoo.assembly import Plan, plan_from_table
 from ganzoo.config import PlayerConfig
 from ganzoo.data.cache import Store, materialise
@@ -263,7 +263,7 @@ def begin(
     display = display or _QUIET
     run = Run.open(path)
     place, target = Place(run), choose_device(device)
-    plan = models.plan_of(run)
+    plan = loading.plan_of(run)
     check(run, plan)
     provenance.check(run.path, run.config(), display.say)
     try:
@@ -347,7 +347,7 @@ class Detector:
     def __init__(self, path: Path | str, device: str | torch.device = "cpu", say: Callable[[str], None] = _QUIET.say) -> None:
         run = Run.open(path)
         place = Place(run)
-        plan = models.plan_of(run)
+        plan = loading.plan_of(run)
         check(run, plan)
         saved = checkpoint.newest(place, say)
         if saved is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo import models
+from ganzoo import loading
 from ganzoo.assembly import Plan
 from ganzoo.errors import RunError, UsageError
 from ganzoo.interfaces import Condition, Score
@@ -76,7 +76,7 @@ class Frozen:
     """The averaged generator and the discriminator of a checkpoint, in eval mode, which nothing changes any more."""
 
     def __init__(self, run: Run, saved: checkpoint.Checkpoint, device: torch.device) -> None:
-        plan = models.plan_of(run)
+        plan = loading.plan_of(run)
         check(run, plan)
         self.data, self.device = plan.data, device
         game = plan.build().to(device)
@@ -85,7 +85,7 @@ class Frozen:
         except RuntimeError as err:
             first = " ".join(str(err).split("\n")[:2])
             raise RunError(f"{saved.path}: its networks are others than run.toml describes: {first}") from None
-        self.generator = models.averaged(game, saved, models.class_counts(run), device)
+        self.generator = loading.averaged(game, saved, loading.class_counts(run), device)
         self.z_dim, self.prior = getattr(game, "z_dim", 0), getattr(game, "prior", "normal")
         if not self.z_dim:
             raise UsageError(

@@ -21,7 +21,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ganzoo.models import plan_of
+from ganzoo.loading import plan_of
 from ganzoo.registry import get_registry
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run

@@ -34,7 +34,7 @@ _SEEDS = {"interpolate": 5, "truncation": 6, "mix": 4, "classes": 12, "neighbour
 def command(views: tuple[str, ...], out: str, **given: Any) -> None:
     """Look at the latent space of RUN, a run's directory or an exported model."""
     from ganzoo.errors import UsageError
-    from ganzoo.models import load
+    from ganzoo.loading import load
     from ganzoo.runs import check_writable, expanded
     from ganzoo.training.trainer import choose_device
 

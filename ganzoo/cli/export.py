@@ -17,7 +17,7 @@ def command(run: str, to: str | None, checkpoint: str | None, strict: bool, out:
     """Write RUN's generator as a model: weights, configuration and model card; ganzoo and its plugin open it."""
     from ganzoo.cli.card import model_card
     from ganzoo.errors import UsageError
-    from ganzoo.models import load
+    from ganzoo.loading import load
     from ganzoo.runs import Run, check_writable, expanded
 
     opened = Run.open(run)

@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Draw samples from RUN, a run's directory or an exported model."""
     from ganzoo.errors import UsageError
-    from ganzoo.models import load
+    from ganzoo.loading import load
     from ganzoo.runs import check_writable, expanded
     from ganzoo.training.trainer import choose_device
 

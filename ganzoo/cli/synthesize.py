@@ -46,7 +46,7 @@ def command(
     """
     from ganzoo.cli.display import display_for
     from ganzoo.errors import GanzooError, UsageError
-    from ganzoo.models import load
+    from ganzoo.loading import load
     from ganzoo.runs import check_writable, expanded
     from ganzoo.training.trainer import choose_device
 

@@ -72,7 +72,7 @@ def work(run: str, inputs: Sequence[str], *, to: str | None, enlarging: bool, ou
     """Check everything, then translate one file after the other. An input that cannot be read is named, the others are done."""
     from ganzoo.cli.display import display_for
     from ganzoo.errors import GanzooError
-    from ganzoo.models import load
+    from ganzoo.loading import load
     from ganzoo.runs import check_writable, expanded
     from ganzoo.training.trainer import choose_device
 

@@ -20,12 +20,13 @@ from ganzoo.data import pictures
 from ganzoo.data.cache import Store, materialise
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.interfaces import Dataset, Features, Measured, Sampled
+from ganzoo.loading import load
 from ganzoo.metrics import looks
 from ganzoo.metrics.asking import Asked, build, check_uses, features_of, parse
 from ganzoo.metrics.looks import Look, Vectors
 from ganzoo.metrics.neighbours import nearest
 from ganzoo.metrics.subjects import Generated, Held, Progress, Subject
-from ganzoo.models import Model, load
+from ganzoo.models import Model
 from ganzoo.options import options_of
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Registry, get_registry

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ganzoo.anomaly import auroc
 from ganzoo.cli import group
-from ganzoo.models import load
+from ganzoo.loading import load
 
 if TYPE_CHECKING:
     from conftest import Cli

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo import models
+from ganzoo import loading
 from ganzoo.cli import group
 from ganzoo.registry import create
 
@@ -204,5 +204,5 @@ def test_the_encoder_is_found_in_a_data_set_within_a_data_set() -> None:
     registry = get_registry()
     nested = {"name": "captioned", "data": "emoji", "encoder": {"name": "hashed-words", "width": 7}}
     target = registry.load(registry.find("dataset", "derived"))
-    found = models._encoder(registry, target, {"data": nested})
+    found = loading._encoder(registry, target, {"data": nested})
     assert (found["name"], found["options"]) == ("hashed-words", {"width": 7, "pairs": True})

@@ -171,7 +171,7 @@ def test_fine_tuning_loads_what_fits_and_names_what_does_not(call: Call, trained
 
 
 def test_fine_tuning_starts_where_the_other_run_ended(trained: Path, tmp_path: Path) -> None:
-    from ganzoo.models import plan_of
+    from ganzoo.loading import plan_of
     from ganzoo.runs import Run
     from ganzoo.training.initial import Initial
 

@@ -12,7 +12,7 @@ from ganzoo.data.sampling import Sampler
 from ganzoo.games.adversarial import Adversarial
 from ganzoo.games.match import Parts
 from ganzoo.interfaces import Loss
-from ganzoo.models import load
+from ganzoo.loading import load
 from ganzoo.runs import Run
 from ganzoo.training import launch
 from ganzoo.training.checkpoint import Checkpoint

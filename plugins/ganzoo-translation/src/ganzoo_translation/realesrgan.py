@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganzoo import models, provenance
+from ganzoo import loading, models, provenance
 from ganzoo.errors import DataError, GanzooError, UsageError
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
@@ -58,7 +58,7 @@ def convert(out: Path, model: str = "x4plus", files: Path | None = None) -> Path
         raise DataError(f"realesrgan-{model} is not laid out as rrdb: {len(layers)} convolutions, {options}")
     network.load_state_dict(dict(zip(wanted, values, strict=True)), assign=True)
     config = {
-        "format": models.FORMAT,
+        "format": loading.FORMAT,
         "generator": {"plugin": entry.dist, "version": entry.version, "name": "rrdb", "options": options},
         "data": DATA.to_dict(),
         "noise": {"z_dim": 0, "prior": "normal"},
