@@ -88,7 +88,7 @@ class PlayerOptimizer:
             raise UsageError(f"{player}.optimizer = '{config.optimizer}': {err}") from None
 
     def begin(self, kimg: float) -> None:
-        """Before a phase of this player: its rates at this time."""
+        """Before a phase of this player: its rates at this time, empty gradients."""
         group, lr = self.torch.param_groups[0], self._lr.at(kimg) * self._ratio
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
@@ -97,9 +97,9 @@ class PlayerOptimizer:
         if self._betas is not None:
             # float: Adam refuses an integer beta
             group["betas"] = tuple(float(schedule.at(kimg)) ** self._ratio for schedule in self._betas)
+        self.clear()
 
     def clear(self) -> None:
-        """Empty gradients, before a step."""
         self.torch.zero_grad(set_to_none=True)
 
     def why_not(self) -> str | None:

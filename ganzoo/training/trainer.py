@@ -109,7 +109,6 @@ class Trainer:
 
     def _update(self, phase: Phase, batch: Batch, nimg: int) -> Said:
         optimizer, said = self.optimizers[phase.player], list[Any]()
-        optimizer.clear()
         with self._learning(optimizer), suited(phase, self.settings):
             for micro in _split(batch, self.micro_batch):
                 share = len(micro["real"]) / self.batch
@@ -184,14 +183,17 @@ class Trainer:
         batch, reason, recorded = self._draw(), None, {}
         for phase in self.phases:
             try:
-                step = partial(self._update, phase, nimg=NoClock())  # type: ignore[arg-type]
-                recorded[phase.name] = record(step, self.game, batch)
+                recorded[phase.name] = record(partial(self._recorded, phase), self.game, batch)
             except Exception as err:
                 reason = reason or f"{phase.name}: {one_line(err)}"
         self.restore(before)
         self.batches.load_state_dict(position)
         self.graphs = recorded
         return reason
+
+    def _recorded(self, phase: Phase, batch: Batch) -> Said:
+        self.optimizers[phase.player].clear()
+        return self._update(phase, batch, NoClock())  # type: ignore[arg-type]
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
