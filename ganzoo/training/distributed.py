@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _MEET = 600.0  # seconds until all ranks are there
 _BEAT = 3.0  # seconds between two signs of life
-_SILENT = 12  # beats without a sign from the next rank, after which it is gone
+_SILENT = 10  # beats without a sign from the next rank, after which it is gone
 _WORDS = 5.0  # seconds in which a rank that failed says why, before the others speak of what they saw
 _ENDLESS = timedelta(days=7)  # of a collective: rank 0 may measure for hours
 
@@ -107,10 +109,10 @@ class Ranks:
     def in_turn(self) -> Iterator[None]:
         """What is inside is done by the first rank of each machine, then by the others, who find what it left there."""
         if self.local:
-            self._wait()
+            self.wait()
         yield
         if not self.local:
-            self._wait()
+            self.wait()
 
     # ---- what they agree on
 
@@ -236,7 +238,8 @@ class Ranks:
         if held:
             torch._foreach_copy_(*map(list, zip(*held, strict=True)))
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until all are here."""
         if self.world > 1:
             dist.all_reduce(torch.zeros(1))
 
@@ -324,6 +327,8 @@ class _Post:
         threading.Thread(target=self._watch, name="ganzoo-ranks", daemon=True).start()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=_ENDLESS)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ended)  # while it trains, `stoppable` has its own
 
     def _meet(self) -> None:
         self._store.set(f"beat/{self.rank}", "0")
@@ -357,6 +362,11 @@ class _Post:
                 self.say(f"ganzoo: rank {self.rank}: {words}. {_AGAIN}")
                 os._exit(1)
 
+    def _ended(self, number: int, frame: FrameType | None) -> None:
+        """torchrun ends those that are left where one is gone: the first of them to say so speaks for all."""
+        self.say(f"ganzoo: rank {self.rank}: another rank is gone, or torchrun was stopped. {_AGAIN}")
+        os._exit(128 + number)
+
     def heard(self, seconds: float) -> bool:
         """Whether another rank says why all end, within so many seconds."""
         until = time.monotonic() + seconds
@@ -380,6 +390,13 @@ class _Post:
         with contextlib.suppress(RuntimeError):
             self._store.set("said", line)
 
+    def follow(self, seconds: float) -> None:
+        """Let rank 0 be the first to leave: torchrun ends those that are left where one was stopped."""
+        until = time.monotonic() + seconds
+        with contextlib.suppress(RuntimeError):
+            while self.rank and self._store.get("beat/0") != b"left" and time.monotonic() < until:
+                time.sleep(0.05)
+
     def leave(self) -> None:
         self.leaving.set()
         with contextlib.suppress(RuntimeError):
@@ -400,9 +417,10 @@ def last_words(code: int, err: BaseException, message: str) -> None:
             print(line, file=sys.stderr, flush=True)
         return
     if _lost(err):
-        line = (
-            f"ganzoo: rank {rank}: the connection to another rank broke, which was killed or lost ({message[:150]}). {_AGAIN}"
-        )
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's: it waits half a minute for these words
+        what = "" if "gloo" in message else f" ({message[:200]})"  # gloo's words are of its own files and lines
+        line = f"ganzoo: rank {rank}: the connection to another rank broke: it was killed, or lost{what}. {_AGAIN}"
     if not ((_lost(err) or (common and rank)) and _post.heard(_WORDS)):
         _post.say(line)
 
@@ -411,6 +429,8 @@ def leave(code: int) -> None:
     """Before the process ends: part from the other ranks; after a failure at once, for they may not answer."""
     if _post is None:
         return
+    if code in (0, 130):
+        _post.follow(_WORDS)
     _post.leave()
     if code == 0:
         dist.destroy_process_group()

@@ -100,7 +100,9 @@ class Session:
                 # One rank may be told to stop while another failed: what is said of it is what all agreed on, at the end.
                 say = self.display.say if trainer.ranks.world == 1 else Mute().say
                 with stoppable(trainer, say), self.display.watch(trainer):
-                    return trainer.train()
+                    outcome = trainer.train()
+                    trainer.ranks.wait()  # for what rank 0 writes at the end
+                    return outcome
         except BaseException:
             self.writer.failed(trainer.nimg)
             raise
@@ -419,8 +421,8 @@ def _session(
     pass_ = min(settings.micro_batch or share, share)
     if pass_ < settings.batch and (parts := coupled(plan.chosen)):
         piece = f"micro-batch of {pass_}" if pass_ < share else f"rank's {pass_} images"
-        but = f", but for the {normed} batch norms, which see all ranks'" if normed else ""
-        display.say(f"computed per {piece}, not per batch{but}: {'; '.join(parts)}")
+        means = f", but for means over all ranks{', batch norm among them' if normed else ''}" if ranks.world > 1 else ""
+        display.say(f"computed per {piece}, not per batch{means}: {'; '.join(parts)}")
     if ranks.world > 1 and not settings.sync_bn and distributed.has_batch_norm(game):
         display.say("batch norm sees a rank's images alone, and rank 0's running statistics are saved: --sync-bn shares them")
     rows = held = None
