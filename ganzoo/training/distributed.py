@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _MEET = 600.0  # seconds until all ranks are there
 _BEAT = 3.0  # seconds between two signs of life
 _SILENT = 10  # beats without a sign from the next rank, after which it is gone
-_WORDS = 5.0  # seconds in which a rank that failed says why, before the others speak of what they saw
+_WORDS = 3.0  # seconds in which a rank that failed says why, before the others speak of what they saw
 _ENDLESS = timedelta(days=7)  # of a collective: rank 0 may measure for hours
 
 T = TypeVar("T")
