@@ -126,6 +126,7 @@ class Settings:
         recipe: the recipe that the values below started from
         batch: images a round
         micro_batch: images a forward pass, to fit memory; none: the batch
+        sync_bn: where ranks share a batch, batch norm takes its statistics over all of it; false: each over its own slice
         kimg: budget in thousands of images seen
         seed: of weights, data order, latents and noise
         device: auto, cpu, cuda, cuda:N or mps
@@ -149,6 +150,7 @@ class Settings:
     recipe: str | None = None
     batch: int = 64
     micro_batch: int | None = None
+    sync_bn: bool = False
     kimg: float = 1000.0
     seed: int = 0
     device: str = "auto"

@@ -12,7 +12,7 @@ A layer that multiplies its weight by a constant in `forward` (equalised learnin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +52,7 @@ __all__ = [
     "Score",
     "batch_mean",
     "in_full_precision",
+    "sharing",
     "trained_classifier",
 ]
 
@@ -341,7 +342,11 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Add what the game draws for itself (noise as "x"), for the whole batch, before it is cut into micro-batches."""
+        """Add what the game draws for itself (noise as "x"), for the whole batch, before it is cut for ranks and micro-batches.
+
+        Where ranks share the batch its labels are those of all, but no rank has all images: they may be passed on as they are
+        ("x" is the source), and what is computed of them is NaN.
+        """
         return batch
 
     def losses(self, phase: Phase, batch: Batch, nimg: int) -> Iterator[tuple[str, Tensor]]:
@@ -380,12 +385,47 @@ class Game(nn.Module):
 
 
 def batch_mean(value: Tensor) -> Tensor:
-    """The mean over the ranks that share a batch (one process: itself). All that a plugin needs to know of ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    from torch.distributed.nn.functional import all_reduce  # differentiable
+    """The mean over the ranks that share a batch (one process: itself). With `sharing` all that a plugin needs to know of them.
 
-    return all_reduce(value) / torch.distributed.get_world_size()
+    Differentiable, twice too. Every rank calls it as often as the others, in the same order.
+    """
+    ranks = sharing()
+    return value if ranks == 1 else _Sum.apply(value) / ranks  # type: ignore[no-any-return]
+
+
+def sharing() -> int:
+    """How many ranks share the batch at hand: 1 in one process, and where one rank measures what it made."""
+    if _alone or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 1
+    return torch.distributed.get_world_size()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """For what one rank does without the others, such as measuring: nothing is shared inside."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+_alone = False
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the ranks: each one's value is in the outputs of all, so its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return _Sum.apply(grad)  # type: ignore[no-any-return]
 
 
 def in_full_precision(x: Tensor) -> AbstractContextManager[object]:

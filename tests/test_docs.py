@@ -174,7 +174,7 @@ def test_the_reference_names_every_hook_and_contract() -> None:
     hooks = [name for name in vars(hookspecs) if name.startswith("ganzoo_")]
     assert hooks
     assert all(f"def {name}(" in page for name in hooks)
-    helpers = {"CAPABILITIES", "Batch", "Condition", "DataSpec", "Part", "Parts", "batch_mean", "in_full_precision"}
+    helpers = {"CAPABILITIES", "Batch", "Condition", "DataSpec", "Part", "Parts", "batch_mean", "in_full_precision", "sharing"}
     helpers |= {"trained_classifier"}
     assert all(f"### {name}\n" in page for name in set(interfaces.__all__) - helpers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +69,19 @@ class Plain:
         return 0
 
 
+class Mute(Plain):
+    """For ranks that another one speaks for."""
+
+    def say(self, words: str) -> None:
+        pass
+
+    def ganzoo_run_tick(self, run: Path, nimg: int, stats: Mapping[str, float]) -> None:
+        pass
+
+    def conclude(self, run: Run, outcome: str) -> int:
+        return 130 if outcome == "stopped" else 0
+
+
 class Live(Plain):
     """A display that is redrawn a few times a second; what is said scrolls by above it."""
 
@@ -131,7 +145,9 @@ class Live(Plain):
 
 
 def display_for(err: bool = False) -> Plain:
-    """Live on a terminal, else plain; on stderr where stdout is for results."""
+    """Live on a terminal, else plain; on stderr where stdout is for results. Of several ranks the first one's alone is seen."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") and os.environ.get("RANK", "0") != "0":
+        return Mute(err)
     return Live(err) if (sys.stderr if err else sys.stdout).isatty() else Plain(err)
 
 

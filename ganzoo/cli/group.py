@@ -82,7 +82,12 @@ def ganzoo(ctx: click.Context, traceback: bool) -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 failure while working, 2 usage, 130 stopped by Ctrl-C."""
-    sys.exit(run(sys.argv[1:] if args is None else args))
+    code = run(sys.argv[1:] if args is None else args)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and others beside it
+        from ganzoo.training import distributed
+
+        distributed.leave(code)
+    sys.exit(code)
 
 
 def run(args: Sequence[str]) -> int:
@@ -116,8 +121,14 @@ def _report(err: Exception, trace: bool) -> int:
         ctx = getattr(err, "ctx", None)
         code, message = err.exit_code, err.format_message()
         hint = f" (see '{ctx.command_path} --help')" if ctx is not None else ""
+    message = f"{' '.join(message.split())}{'' if trace else hint}"
     with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
-        print(f"ganzoo: {' '.join(message.split())}{'' if trace else hint}", file=sys.stderr)
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            from ganzoo.training import distributed
+
+            distributed.last_words(code, err, message)
+        else:
+            print(f"ganzoo: {message}", file=sys.stderr)
     return code
 
 

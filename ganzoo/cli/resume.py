@@ -12,8 +12,9 @@ import click
 def command(run: str, kimg: float | None, strict: bool) -> int:
     """Go on with a run that was stopped, or extend one that is done."""
     from ganzoo.cli.display import display_for
-    from ganzoo.training import launch
+    from ganzoo.training import distributed, launch
 
+    distributed.join()
     display = display_for()
     session = launch.resume(run, display, kimg, strict)
     display.say(f"run {session.run.path}, from {session.trainer.nimg / 1000:g} kimg")

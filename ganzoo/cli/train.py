@@ -22,6 +22,7 @@ from ganzoo.config import Layer
 @click.option("--res", metavar="N|HxW", help="Resolution of the images.")
 @click.option("--batch", metavar="N", help="Images a round.")
 @click.option("--micro-batch", metavar="N", help="Images a forward pass, where memory is short.")
+@click.option("--sync-bn", is_flag=True, help="Under torchrun: batch norm over the batch of all ranks.")
 @click.option("--kimg", metavar="X", help="Budget, in thousands of images seen.")
 @click.option("--seed", metavar="N", help="Of weights, data order and noise.")
 @click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")
@@ -47,8 +48,10 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     from ganzoo.assembly import make_plan
     from ganzoo.registry import get_registry
     from ganzoo.runs import expanded
-    from ganzoo.training import launch
+    from ganzoo.training import distributed, launch
 
+    if not dry_run:
+        distributed.join()  # before anything can fail: where one rank fails, the others hear of it
     registry = get_registry()
     layer = _layer(registry, given)
     plan = make_plan(registry, layer, launch.read_config(expanded(config)) if config else None)
@@ -86,7 +89,7 @@ def _layer(registry: Any, given: dict[str, Any]) -> Layer:
     for key in ("recipe", "batch", "micro_batch", "kimg", "seed", "device", "precision"):
         if given[key] is not None:
             layer.set(key, Raw(given[key]))
-    for key in ("compile", "graphs"):
+    for key in ("compile", "graphs", "sync_bn"):
         if given[key]:
             layer.set(key, True)
     if given["evals"]:

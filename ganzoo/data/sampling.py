@@ -55,10 +55,12 @@ class Sampler:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.in_memory = self._fits() if in_memory is None else in_memory
         self._rows = np.arange(len(store)) if rows is None else rows
+        self._labels: Tensor | None = None
         self._order = _Order(self._rows, seed, flip, self._device if self.in_memory else torch.device("cpu"))
         if self.in_memory:
             self._fields = {name: _on_device(field, self._device) for name, field in store.fields.items()}
-            self._labels = None if store.labels is None else torch.from_numpy(np.array(store.labels, np.int64)).to(self._device)
+            if store.labels is not None:
+                self._labels = torch.from_numpy(np.array(store.labels, np.int64)).to(self._device)
         else:
             self._reader = ThreadPoolExecutor(1, "ganzoo-data")
             self._ahead: deque[Future[tuple[Batch, Tensor | None]]] = deque()
@@ -71,6 +73,16 @@ class Sampler:
             raw, flips = self._read_ahead()
         self.position += self._batch
         return {name: self._finish(value, flips) for name, value in raw.items()}
+
+    def labels(self) -> Tensor | None:
+        """[N] int64: those of the whole next batch, over all ranks, where there are any; `draw` has not gone on yet."""
+        if self._store.labels is None:
+            return None
+        order, _ = self._order.take(self.position, self._batch)
+        if self._labels is None:
+            picked = torch.from_numpy(self._store.labels[order.numpy()].astype(np.int64))
+            return picked.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else picked
+        return self._labels.index_select(0, order)
 
     def records(self, count: int) -> Batch:
         """At most `count` records of those that are drawn, evenly spaced over them, as `pick` gives them."""

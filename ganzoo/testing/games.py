@@ -127,7 +127,7 @@ def check_game_phases(entry: Entry, data: DataSpec, options: Options = NO_OPTION
     expect(main == {"G", "D"}, "a phase with every = 1 for each player", f"for {', '.join(sorted(main)) or 'none'}")
 
 
-@check("draw adds what G eats, from the generator it is given alone, and leaves the records as they are")
+@check("draw adds what G eats, from the generator and labels alone; records stay as they are, and 'x' may be one of them")
 def check_game_draw(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     game = make_game(entry, data, options)
     n = 4 * group_of(entry, options)
@@ -146,6 +146,12 @@ def check_game_draw(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS)
     expect(not changed, "the batch's own records unchanged", f"{', '.join(changed)} changed")
     if data.source is None:
         expect(differing(one, other), "something else from another generator", "the same")
+    # Of ranks that share a batch none has all images: see Game.draw.
+    unseen = {name: torch.full_like(value, torch.nan) if value.is_floating_point() else value for name, value in batch.items()}
+    blind = game.draw(unseen, torch.Generator().manual_seed(0))
+    drawn = {name: value for name, value in one.items() if not any(value is record for record in batch.values())}
+    wrong = differing(drawn, {name: blind[name] for name in drawn})
+    expect(not wrong, "nothing computed of images, only passed on", f"{', '.join(wrong)} is")
 
 
 @check("each phase moves its player's parameters and no other's, with finite terms")

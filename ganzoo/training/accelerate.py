@@ -104,10 +104,12 @@ def record(step: Callable[[Batch], Said], game: Game, batch: Batch) -> Graph:
     return Graph(fixed, said, graph.replay)
 
 
-def why_not(settings: Settings, device: torch.device) -> str | None:
+def why_not(settings: Settings, device: torch.device, ranks: int = 1) -> str | None:
     """Why steps cannot be recorded in CUDA graphs, whatever they do; None where they can."""
     if device.type != "cuda":
         return f"graphs are of CUDA devices, not of {device}"
+    if ranks > 1:
+        return "ranks exchange gradients in the middle of a step"
     if settings.shared_fakes:
         return "shared_fakes carries a gradient's way from one phase into the next"
     return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-_NEVER = 2**62
+if TYPE_CHECKING:
+    from ganzoo.training.distributed import Ranks
+
+_NEVER = 2**62  # a float64 holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +50,26 @@ class Statistics:
         sums.first_bad.clamp_(max=torch.where(values.isfinite(), _NEVER, round))
         sums.weight += weight
 
-    def fetch(self) -> tuple[dict[str, float], NonFinite | None]:
-        """The means since the last fetch, and what went wrong first. The one synchronisation a tick."""
+    def fetch(self, ranks: Ranks | None = None) -> tuple[dict[str, float], NonFinite | None]:
+        """The means since the last fetch, over all ranks, and what went wrong first. The one synchronisation a tick."""
         means: dict[str, tuple[float, float]] = {}
         worst: tuple[int, NonFinite] | None = None
-        for order, ((phase, names), sums) in enumerate(self._sums.items()):
-            for name, total, bad in zip(names, sums.total.tolist(), sums.first_bad.tolist(), strict=True):
-                before, weight = means.get(name, (0.0, 0.0))
-                means[name] = before + total, weight + sums.weight
-                rank = bad * 1000 + order
-                if bad < _NEVER and (worst is None or rank < worst[0]):
-                    worst = rank, NonFinite(name, phase, bad)
+        for order, (phase, names, weight, totals, bads) in enumerate(self._over(ranks)):
+            for name, total, bad in zip(names, totals, bads, strict=True):
+                before, seen = means.get(name, (0.0, 0.0))
+                means[name] = before + total, seen + weight
+                place = bad * 1000 + order
+                if bad < _NEVER and (worst is None or place < worst[0]):
+                    worst = place, NonFinite(name, phase, bad)
         self._sums.clear()
         return {name: total / weight for name, (total, weight) in means.items()}, worst[1] if worst else None
+
+    def _over(self, ranks: Ranks | None) -> Iterator[tuple[str, tuple[str, ...], float, list[float], list[int]]]:
+        """Phase, names, weight, the ranks' mean totals and their earliest bad rounds."""
+        here = [torch.stack([sums.total.double(), sums.first_bad.double()]).cpu() for sums in self._sums.values()]
+        if ranks is not None and ranks.world > 1 and here:
+            every = ranks.gather(torch.cat(here, 1))  # [world, 2, values]
+            means = torch.stack([every[:, 0].mean(0), every[:, 1].amin(0)])
+            here = list(means.split([len(part[0]) for part in here], 1))
+        for ((phase, names), sums), (total, bad) in zip(self._sums.items(), here, strict=True):
+            yield phase, names, sums.weight, total.tolist(), bad.long().tolist()

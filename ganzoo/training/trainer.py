@@ -23,20 +23,23 @@ from ganzoo.registry import one_line
 from ganzoo.runs import Run
 from ganzoo.training import checkpoint
 from ganzoo.training.accelerate import Graph, NoClock, Said, compile_networks, record, suited, why_not
+from ganzoo.training.distributed import Ranks
 from ganzoo.training.ema import Ema
 from ganzoo.training.optimizers import PlayerOptimizer
 from ganzoo.training.statistics import Statistics
-from ganzoo.training.writing import RunWriter
-
-_MASK = 2**63 - 1
+from ganzoo.training.writing import Writer
 
 
 class Batches(Protocol):
-    """Where batches come from: `draw` gives the next, `state_dict` says how far it is."""
+    """Where batches come from: `draw` gives this rank's part of the next, `state_dict` says how far it is.
+
+    `labels`, asked before `draw` where several ranks share a batch, are those of all of it.
+    """
 
     position: int
 
     def draw(self) -> Batch: ...
+    def labels(self) -> Tensor | None: ...
     def state_dict(self) -> dict[str, int]: ...
     def load_state_dict(self, state: dict[str, int]) -> None: ...
 
@@ -45,9 +48,16 @@ class Trainer:
     """One game, its data, and everything that changes the next step."""
 
     def __init__(
-        self, game: Game, batches: Batches, settings: Settings, device: torch.device, writer: RunWriter | None = None
+        self,
+        game: Game,
+        batches: Batches,
+        settings: Settings,
+        device: torch.device,
+        writer: Writer | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.game, self.batches, self.settings, self.device, self.writer = game, batches, settings, device, writer
+        self.ranks = ranks or Ranks()
         self.batch, self.micro_batch = settings.batch, settings.micro_batch or settings.batch
         self.total = round(settings.kimg * 1000)
         self.nimg = self.round = 0
@@ -79,7 +89,7 @@ class Trainer:
 
     def train(self) -> str:
         """Play rounds until the budget is spent or `stopping` is set. Returns "done" or "stopped"."""
-        while self.nimg < self.total and not self.stopping:
+        while self.nimg < self.total and not self.ranks.agree(self.stopping):
             self._round()
             self.nimg += self.batch
             self.round += 1
@@ -111,19 +121,19 @@ class Trainer:
         optimizer, said = self.optimizers[phase.player], list[Any]()
         with self._learning(optimizer), suited(phase, self.settings):
             for micro in _split(batch, self.micro_batch):
-                share = len(micro["real"]) / self.batch
+                share = len(micro["real"]) / len(batch["real"])
                 for _, term in self._in_precision(self.game.losses(phase, micro, nimg)):
                     # Each graph is freed before the next is built; a lazy phase stands for `every` rounds.
                     (term * (share * phase.every)).backward()
                 said.append((self.game.stats, share))
                 self.game.stats = {}
+        self.ranks.average(optimizer.parameters.values())
         said.append(({f"{phase.player}/grad": optimizer.step()}, 1.0))
         return said
 
     def _draw(self) -> Batch:
         """A batch with what the game draws itself: a function of seed and position, so that a resumed run draws the same."""
-        self.noise.manual_seed(_mix(self.settings.seed, self.batches.position))
-        return self.game.draw(self.batches.draw(), self.noise)
+        return self.ranks.draw(self.game, self.batches, self.noise, self.settings.seed)
 
     @contextlib.contextmanager
     def _learning(self, optimizer: PlayerOptimizer) -> Iterator[None]:
@@ -147,7 +157,7 @@ class Trainer:
 
     def fetch(self) -> dict[str, float]:
         """The means since the last call. Raises NonFiniteError that names term and phase."""
-        means, bad = self.statistics.fetch()
+        means, bad = self.statistics.fetch(self.ranks)
         if bad is not None:
             raise NonFiniteError(
                 f"{bad.name} became NaN or infinite in phase {bad.phase} of round {bad.round} "
@@ -176,7 +186,10 @@ class Trainer:
 
     def record(self) -> str | None:
         """Replace phases by CUDA graphs of their steps; why one cannot be, and stays as it is, or None. The state is undone."""
-        reasons = [why_not(self.settings, self.device), *(optimizer.why_not() for optimizer in self.optimizers.values())]
+        reasons = [
+            why_not(self.settings, self.device, self.ranks.world),
+            *(optimizer.why_not() for optimizer in self.optimizers.values()),
+        ]
         if any(reasons):
             return next(filter(None, reasons))
         before, position = self.capture(), self.batches.state_dict()
@@ -229,7 +242,7 @@ class Trainer:
         checkpoint.restore_random(state["random"])
 
     def save(self, run: Run) -> Path:
-        more = {"round": self.round, "sampler": self.batches.state_dict()}
+        more = {"round": self.round, "sampler": self.batches.state_dict(), "ranks": self.ranks.world}
         return checkpoint.save(run, self.nimg, self.capture(), more)
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
@@ -274,16 +287,6 @@ def _split(batch: Batch, size: int) -> Iterator[Batch]:
         return
     for begin in range(0, n, size):
         yield {name: value[begin : begin + size] for name, value in batch.items()}
-
-
-def _mix(*numbers: int) -> int:
-    """One well-mixed 63-bit seed of several small numbers (the finaliser of splitmix64)."""
-    state = 0x9E3779B97F4A7C15
-    for number in numbers:
-        state = (state ^ number) * 0xBF58476D1CE4E5B9 % 2**64
-        state = (state ^ (state >> 30)) * 0x94D049BB133111EB % 2**64
-        state ^= state >> 31
-    return state & _MASK
 
 
 def is_out_of_memory(err: BaseException) -> bool:

@@ -42,6 +42,12 @@ class ScalesItsRecords(Adversarial):
         return super().draw(batch, generator)
 
 
+class LooksAtImages(Adversarial):
+    def draw(self, batch: Batch, generator: torch.Generator) -> Batch:
+        drawn = super().draw(batch, generator)
+        return {**drawn, "x": drawn["x"] + batch["real"].mean()}
+
+
 class DecaysG(Adversarial):
     def after_step(self, player: str) -> None:
         super().after_step(player)
@@ -110,6 +116,7 @@ FAULTS = [
     Fault(games.check_game_phases, OnlyD, "for each player; seen: for D"),
     Fault(games.check_game_draw, DrawsGlobally, "torch's global random state moved"),
     Fault(games.check_game_draw, ScalesItsRecords, "real changed"),
+    Fault(games.check_game_draw, LooksAtImages, "nothing computed of images, only passed on; seen: x is"),
     Fault(games.check_game_moves_own_player, DecaysG, "phase D/main to move D alone; seen: it moved D, G"),
     Fault(games.check_game_moves_own_player, ForgetsToLearn, "phase G/main to move G alone; seen: it moved nobody"),
     Fault(games.check_game_moves_own_player, Explodes, "ZeroDivisionError|finite terms in phase D/main"),

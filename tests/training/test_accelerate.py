@@ -143,7 +143,7 @@ def test_recorded_steps_leave_what_was_before_and_go_on_from_it(
         assert set(playing.graphs) == {phase.name for phase in playing.phases}
 
     monkeypatch.setattr(loop, "record", stand_in)
-    monkeypatch.setattr(loop, "why_not", lambda settings, device: None)
+    monkeypatch.setattr(loop, "why_not", lambda settings, device, ranks: None)
     monkeypatch.setattr(PlayerOptimizer, "why_not", lambda self: None)
     plain, graphed = played(path, **parts), played(path, recorded, **parts, graphs=True)
     same(plain, graphed, rtol=0, atol=0)
@@ -155,7 +155,7 @@ def test_a_part_that_looks_at_the_clock_is_not_recorded(path: str, monkeypatch: 
         return Graph(dict(batch), step(batch), lambda: None)
 
     monkeypatch.setattr(loop, "record", stand_in)
-    monkeypatch.setattr(loop, "why_not", lambda settings, device: None)
+    monkeypatch.setattr(loop, "why_not", lambda settings, device, ranks: None)
     monkeypatch.setattr(PlayerOptimizer, "why_not", lambda self: None)
     playing = trainer(path, **{**GP, "reg": [{"name": "instance-noise"}]})
     assert playing.record() == "D/main: RuntimeError: it looks at the images seen, which a graph would keep as they are now"

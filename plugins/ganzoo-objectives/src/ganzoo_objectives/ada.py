@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import Augment, DataSpec, Match, Score, batch_mean, in_full_precision
+from ganzoo.interfaces import Augment, DataSpec, Match, Score, batch_mean, in_full_precision, sharing
 from ganzoo_objectives.ada_transforms import (
     BLITS,
     COLOUR,
@@ -125,7 +125,7 @@ class Ada(Augment):
     @torch.no_grad()
     def observe(self, real: Score, fake: Score) -> None:
         said = real.per_sample()
-        seen = len(said) * _ranks()
+        seen = len(said) * sharing()
         self.images += seen
         if self.constant is not None:
             if self.ramp is not None:
@@ -134,7 +134,7 @@ class Ada(Augment):
             return
         if self.relative:
             said = said - fake.per_sample()
-        self.signs += _ranks() * batch_mean(said.sign().sum())
+        self.signs += sharing() * batch_mean(said.sign().sum())
         self.steps += 1
         change = (self.signs / self.images - self.target).sign() * self.images / (1000 * self.kimg)
         due = self.steps >= self.interval
@@ -159,8 +159,3 @@ def _check(*, p: float | None, target: float, kimg: float, interval: int, ramp: 
         raise ValueError(f"interval={interval} must be at least 1")
     if ramp is not None and p is None:
         raise ValueError(f"ramp={ramp} needs p, the probability that it leads to")
-
-
-def _ranks() -> int:
-    known = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if known else 1
