@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ganzoo.training.trainer import Batches, Trainer
 
 _MEET = 600.0  # seconds until all ranks are there
-_BEAT = 3.0  # seconds between two signs of life
-_SILENT = 10  # beats without a sign from the next rank, after which it is gone
+_BEAT = 2.0  # seconds between two signs of life
+_SILENT = 10  # beats without a sign from the next rank, after which it is gone; torchrun kills what is left after 30 seconds
 _WORDS = 3.0  # seconds in which a rank that failed says why, before the others speak of what they saw
 _ENDLESS = timedelta(days=7)  # of a collective: rank 0 may measure for hours
 

@@ -248,11 +248,16 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once."""
+    """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once.
+
+    A second SIGTERM is often the same one: a batch system sends it to torchrun and to the ranks, and torchrun passes it on.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if trainer.stopping:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         trainer.stopping = True
         say("stopping after this round, with a checkpoint; Ctrl-C again leaves at once")
 
