@@ -106,6 +106,8 @@ class Reader:
         elif words[:2] == ["ganzoo", "train"]:
             narrow = "--batch 8" if words[2:4] == ["--recipe", "dcgan"] else ""  # published width: minutes a round
             self.shell(line if "--dry-run" in words else f"{line} {ROUND} {narrow}")
+        elif words[0] == "torchrun":
+            self.shell(f"python -m torch.distributed.run {line.partition(' ')[2]} {ROUND if 'train' in words else ''}")
         elif words[:2] == ["ganzoo", "arena"] and "--gens" in words and "--dry-run" not in words:
             self.shell(f"{line} --budget 0.001 --samples 64 --set device=cpu")
         elif words[:3] == ["ganzoo", "anomaly", "fit"]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ganzoo.training.trainer import Batches, Trainer
 
 _MEET = 600.0  # seconds until all ranks are there
-_BEAT = 3.0  # seconds between two signs of life
-_SILENT = 10  # beats without a sign from the next rank, after which it is gone
+_BEAT = 2.0  # seconds between two signs of life
+_SILENT = 10  # beats without a sign from the next rank, after which it is gone; torchrun kills what is left after 30 seconds
 _WORDS = 3.0  # seconds in which a rank that failed says why, before the others speak of what they saw
 _ENDLESS = timedelta(days=7)  # of a collective: rank 0 may measure for hours
 
@@ -247,7 +247,8 @@ class Ranks:
 def _from_first(value: Tensor) -> Tensor:
     """Rank 0's tensor, on the CPU, into one of its shape."""
     out = value.detach().cpu().contiguous()
-    dist.broadcast(out.reshape(-1).view(torch.uint8), 0)  # as bytes: not every type travels
+    if out.numel():
+        dist.broadcast(out.reshape(-1).view(torch.uint8), 0)  # as bytes: not every type travels
     return out
 
 
@@ -259,9 +260,10 @@ def sync_batch_norm(network: nn.Module) -> int:
     return len(norms)
 
 
-def has_batch_norm(network: nn.Module) -> bool:
-    """Whether any of its layers takes statistics over a batch."""
-    return any(type(module) in _SYNCED for module in network.modules())
+def has_unsynced(network: nn.Module) -> bool:
+    """Whether a batch norm sees this rank's samples alone: all do by default, and always those of a class of their own."""
+    norms = (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return any(norm.training and not isinstance(norm, _Synced) for norm in norms)
 
 
 class _Synced(nn.modules.batchnorm._BatchNorm):

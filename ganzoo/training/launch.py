@@ -265,11 +265,16 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once."""
+    """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once.
+
+    A second SIGTERM is often the same one: a batch system sends it to torchrun and to the ranks, and torchrun passes it on.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if trainer.stopping:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         trainer.stopping = True
         say("stopping after this round, with a checkpoint; Ctrl-C again leaves at once")
 
@@ -439,8 +444,9 @@ def _session(
         piece = f"micro-batch of {pass_}" if pass_ < share else f"rank's {pass_} images"
         means = f", but for means over all ranks{', batch norm among them' if normed else ''}" if ranks.world > 1 else ""
         display.say(f"computed per {piece}, not per batch{means}: {'; '.join(parts)}")
-    if ranks.world > 1 and not settings.sync_bn and distributed.has_batch_norm(game):
-        display.say("batch norm sees a rank's images alone, and rank 0's running statistics are saved: --sync-bn shares them")
+    if ranks.world > 1 and distributed.has_unsynced(game):
+        some, mend = ("some batch norm", "") if settings.sync_bn else ("batch norm", ": --sync-bn shares them")
+        display.say(f"{some} sees a rank's images alone, and rank 0's running statistics are saved{mend}")
     rows = held = None
     if evaluation is not None:
         rows, held = held_out(len(store), settings.eval.hold_out, settings.seed)

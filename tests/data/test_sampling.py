@@ -93,7 +93,9 @@ def test_ranks_together_are_one(in_memory: bool, world: int) -> None:
         for rank in range(world)
     ]
     for _ in range(10):
+        labels = [rank.labels() for rank in ranks]
         expected, parts = whole.draw(), [rank.draw() for rank in ranks]
+        assert all(torch.equal(of_all, expected["labels"]) for of_all in labels)
         assert {rank.position for rank in ranks} == {whole.position}
         for name, value in expected.items():
             assert torch.equal(torch.cat([part[name] for part in parts]), value)

@@ -173,6 +173,18 @@ def test_what_is_asked_for_wrongly_is_said_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices on this machine")
+@pytest.mark.parametrize("sync", [(), ("--sync-bn",)], ids=["plain", "synced"])
+def test_two_gpus(sync: tuple[str, ...], hard: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with torchrun("-m", "ganzoo", "train", "--config", hard, "--device", "cuda", "--out", out, *sync) as process:
+        text = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, text
+    assert "2 ranks of 4 images, cuda" in text
+    assert log(out)[-1]["nimg"] == 200
+
+
 def test_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [Ranks(rank, 4, rank % 2, 2).device("cuda") for rank in range(4)] == ["cuda:0", "cuda:1"] * 2

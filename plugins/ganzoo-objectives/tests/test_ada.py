@@ -116,7 +116,7 @@ def test_ranks_share_one_p(monkeypatch):
     augment = Ada(DATA, kimg=1.0, interval=1)
     # This rank's mean sign is 1, the other's 0: together .5, below .6, of 2 x 4 images.
     monkeypatch.setattr(ada, "batch_mean", lambda total: (total + 0) / 2)
-    monkeypatch.setattr(ada, "_ranks", lambda: 2)
+    monkeypatch.setattr(ada, "sharing", lambda: 2)
     augment.p.fill_(0.5)
     augment.observe(scores(1, 1, 1, 1), scores(0, 0, 0, 0))
     assert float(augment.p) == pytest.approx(0.492)
