@@ -266,13 +266,28 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """ "bf16" or "fp32": for "auto" bf16 where the device has it in hardware."""
+    """ "bf16" or "fp32": for "auto" bf16 where the device is faster at it."""
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
-    fast = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if fast else "fp32"
+    return "bf16" if device.type == "cpu" and _cpu_gains_by_bf16() else "fp32"
+
+
+def _cpu_gains_by_bf16() -> bool:
+    """Measured: of the processors that have instructions for it some are twice as fast with them, others half as fast."""
+    if not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return False
+    fastest = []
+    for dtype in (torch.float32, torch.bfloat16):
+        square = torch.ones(384, 384, dtype=dtype)
+        seconds = []
+        for _ in range(8):  # the fastest of some: others may be computing too
+            start = time.perf_counter()
+            square @ square
+            seconds.append(time.perf_counter() - start)
+        fastest.append(min(seconds))
+    return fastest[1] * 1.2 < fastest[0]
 
 
 def has_convolutions(network: nn.Module) -> bool:

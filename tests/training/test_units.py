@@ -11,6 +11,7 @@ from torch import nn
 
 from ganzoo.config import EmaConfig
 from ganzoo.errors import UsageError
+from ganzoo.training import trainer
 from ganzoo.training.ema import Ema, settle_batch_norm
 from ganzoo.training.health import Health
 from ganzoo.training.schedules import Schedule
@@ -135,3 +136,26 @@ class TestHealth:
         assert "within a class" in words
         assert "0.20" in words
         assert self.said(*[{"diversity": 0.1}] * 9, progress=0.01) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "slow", "fast", "chosen"),
+    [(True, 1.0, 0.5, "bf16"), (True, 1.0, 0.9, "fp32"), (True, 1.0, 2.0, "fp32"), (False, 1.0, 0.5, "fp32")],
+    ids=["faster", "hardly faster", "slower", "no instructions"],
+)
+def test_a_cpu_takes_bf16_where_it_is_faster(
+    there: bool, slow: float, fast: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that each product moves on: by `slow` seconds in fp32, by `fast` in bf16."""
+    clock = [0.0]
+    product = torch.Tensor.__matmul__
+
+    def timed(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        clock[0] += slow if one.dtype == torch.float32 else fast
+        return product(one, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: there)
+    assert trainer.choose_precision("auto", torch.device("cpu")) == chosen
+    assert trainer.choose_precision("bf16", torch.device("cpu")) == "bf16"
