@@ -66,9 +66,8 @@ class Split:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.seconds: dict[str, float] = {
-            part: 0.0 for part in ("data", *(phase.name for phase in trainer.phases), "optimizer", "EMA", "logging", _REST)
-        }
+        parts = ("data", *(phase.name for phase in trainer.phases), "optimizer", "EMA", "logging", _REST)
+        self.seconds = dict.fromkeys(parts, 0.0)
         self._open, self._last = [_REST], 0.0
 
     @contextmanager
@@ -173,7 +172,7 @@ class Bench:
             settle_precision(plan, self.device)
 
     def run(self, blocks: int, tell: Callable[[int, int], object], progress: Progress | None = None) -> dict[str, Any]:
-        """Start each once in a process of its own, then time `blocks` blocks of each; `tell` hears how much is done, of what."""
+        """Start each once in a process of its own, then time `blocks` blocks of each; `tell` hears how far it is."""
         total = len(self.plans) * (1 + 2 * (blocks + 1))
         started = []
         for _, _, arguments in self.plans:  # first: on a GPU they find it empty
