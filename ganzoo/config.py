@@ -134,6 +134,11 @@ class Settings:
         channels_last: memory layout of images and convolutions; auto: where there are convolutions
         flip: mirror images left to right, half of the time
         in_memory: keep the decoded data on the device; none: where it fits
+        shared_fakes: G makes one batch a round, for the first step of both players (DCGAN's tutorial): a pass of G less
+        tf32: let CUDA devices round what convolutions and products of matrices multiply to 10 bits, but where a gradient is
+            differentiated again
+        compile: networks by torch.compile, but where a gradient is differentiated again; the first rounds take minutes
+        graphs: record each phase as a CUDA graph: for small networks, whose kernels take less time than to launch them
         G: how the generator learns
         D: how the discriminator learns
         ema: the averaged generator
@@ -151,6 +156,10 @@ class Settings:
     channels_last: Literal["auto"] | bool = "auto"
     flip: bool = False
     in_memory: bool | None = None
+    shared_fakes: bool = False
+    tf32: bool = True
+    compile: bool = False
+    graphs: bool = False
     G: PlayerConfig = field(default_factory=PlayerConfig)
     D: PlayerConfig = field(default_factory=PlayerConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
@@ -165,6 +174,10 @@ class Settings:
             _positive(name, clip=player.clip)
             if player.steps < 0:
                 raise UsageError(f"{name}steps = {player.steps}: it must be at least 0; 0 lets the player rest")
+        if self.shared_fakes and self.micro_batch and self.micro_batch < self.batch:
+            raise UsageError(
+                "shared_fakes keeps the graph of a whole batch of fakes: --set shared_fakes=false, or no micro_batch"
+            )
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"seed = {self.seed}: it must be from 0 to 2147483647")
 

@@ -114,6 +114,7 @@ class Phase:
     every   run in each N-th round only, gradients times N (lazy regularization)
     repeat  steps a round; the configured `steps` of the player multiplies it where every == 1
     start   idle before this round
+    twice   a gradient is differentiated again: full precision, and no compiled networks
     """
 
     name: str
@@ -121,6 +122,7 @@ class Phase:
     every: int = 1
     repeat: int = 1
     start: int = 0
+    twice: bool = False
 
 
 class Loss(nn.Module):

@@ -18,6 +18,7 @@ from ganzoo.data.pictures import to_uint8
 from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics.modes import count_modes
+from ganzoo.training.accelerate import prepare
 from ganzoo.training.preview import Preview, guarded
 from ganzoo.training.trainer import Trainer, choose_device, has_convolutions, is_out_of_memory
 
@@ -29,7 +30,7 @@ def begin(training: Training, device: str = "cpu") -> tuple[Trainer, Dataset]:
     """A trainer before its first round: weights, data and noise are functions of the seed. Draws into torch's random state."""
     plan = training.plan(device)
     settings, where = plan.config.settings, choose_device(device)
-    torch.backends.cudnn.allow_tf32 = False
+    prepare(settings, where)
     game = plan.build().to(where)
     channels_last = all(map(has_convolutions, game.players.values()))
     if channels_last:

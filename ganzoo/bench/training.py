@@ -20,6 +20,7 @@ from ganzoo.bench.startup import start
 from ganzoo.bench.timing import Spent, Spread, interleaved, machine, wait
 from ganzoo.data.cache import Progress, materialise
 from ganzoo.data.sampling import Sampler
+from ganzoo.training.accelerate import prepare
 from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions
 
 _LEAST = 0.5  # seconds of a block
@@ -29,7 +30,7 @@ _REST = "rest"
 def make_trainer(plan: Plan, device: torch.device, progress: Progress | None = None) -> Trainer:
     """A trainer of the plan before its first round, as `ganzoo train` makes it, without a run."""
     settings = plan.config.settings
-    torch.backends.cudnn.allow_tf32 = False
+    prepare(settings, device)
     game = plan.build().to(device)
     channels_last = settings.channels_last
     if channels_last == "auto":
@@ -47,7 +48,10 @@ def make_trainer(plan: Plan, device: torch.device, progress: Progress | None = N
         in_memory=settings.in_memory,
         channels_last=bool(channels_last),
     )
-    return Trainer(game, sampler, settings, device)
+    trainer = Trainer(game, sampler, settings, device)
+    if settings.graphs:
+        trainer.record()
+    return trainer
 
 
 def play(trainer: Trainer, rounds: int) -> None:
@@ -77,7 +81,7 @@ class Split:
         parts: list[tuple[Any, str, Callable[..., str]]] = [
             (trainer, "_draw", lambda *_: "data"),
             (trainer, "_step", lambda phase, *_: str(phase.name)),
-            *((optimizer, name, lambda *_: "optimizer") for optimizer in optimizers for name in ("begin", "step")),
+            *((optimizer, name, lambda *_: "optimizer") for optimizer in optimizers for name in ("begin", "clear", "step")),
             (trainer.ema, "update", lambda *_: "EMA"),
             (trainer.statistics, "add", lambda *_: "logging"),
             (trainer.statistics, "fetch", lambda *_: "logging"),

@@ -27,6 +27,8 @@ from ganzoo.config import Layer
 @click.option("--seed", metavar="N", help="Of weights, data order and noise.")
 @click.option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", metavar="P", help="fp32, bf16, or auto: bf16 where the device is fast at it.")
+@click.option("--compile", is_flag=True, help="Compile the networks: for long trainings on a GPU.")
+@click.option("--graphs", is_flag=True, help="Record each step as a CUDA graph: for small networks.")
 @click.option(
     "--eval", "evals", metavar="M", multiple=True, help="Take this metric on the way, as kid-lite0-128; keep the best."
 )
@@ -85,6 +87,9 @@ def layer_of(registry: Any, given: Mapping[str, Any]) -> Layer:
     for key in ("recipe", "batch", "micro_batch", "kimg", "seed", "device", "precision"):
         if given.get(key) is not None:
             layer.set(key, Raw(given[key]))
+    for key in ("compile", "graphs"):
+        if given.get(key):
+            layer.set(key, True)
     if given.get("evals"):
         layer.set("eval.metrics", list(given["evals"]))
     if given.get("eval_every") is not None:

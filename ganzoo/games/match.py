@@ -138,8 +138,7 @@ class Play:
 
     @cached_property
     def fake(self) -> Tensor:
-        with torch.set_grad_enabled(self.player == "G" and torch.is_grad_enabled()):
-            fake = self.gen(self.x, self.condition)
+        fake = self.match.make(self)
         fake = fake.float() if fake.dtype == torch.bfloat16 else fake
         return fake if self.player == "G" else self._leaf(fake, "fake")
 
@@ -202,6 +201,8 @@ class Match(nn.Module):
         self.augment: nn.Module = augment if augment is not None else nn.Identity()
         self.budget = 0  # images; the trainer sets both
         self.d_rule: Rule | None = None
+        self._sharing = False  # whether D's next fakes are for G too
+        self._shared: tuple[Tensor, Tensor] | None = None  # x, and what G made of it in D's phase, with its graph
         changes_shape = [type(reg).data is not Regularizer.data for reg in self.regs]
         self.shows_before = tuple(r for r, late in zip(self.regs, changes_shape, strict=True) if _shows(r) and not late)
         self.shows_after = tuple(r for r, late in zip(self.regs, changes_shape, strict=True) if _shows(r) and late)
@@ -209,8 +210,9 @@ class Match(nn.Module):
             reg.attach(self)
         if isinstance(self.augment, Augment):
             self.augment.attach(self)
-        # Read once: during G's phases the trainer switches requires_grad off.
+        # Read once: the trainer switches requires_grad off in the other's phases.
         self.trainable = frozenset(name for name, p in disc.named_parameters() if p.requires_grad)
+        self._learned = [p for p in gen.parameters() if p.requires_grad]
 
     @property
     def gen(self) -> nn.Module:
@@ -231,8 +233,40 @@ class Match(nn.Module):
 
     def phases(self, player: str, start: int = 0) -> list[Phase]:
         """The player's main phase and one for each lazy interval among its regularizers."""
-        lazy = sorted({reg.every for reg in self.regs if player in reg.players and reg.every > 1})
-        return [Phase(f"{player}/main", player, start=start)] + [Phase(f"{player}/every{n}", player, n, 1, start) for n in lazy]
+        mine = [reg for reg in self.regs if player in reg.players]
+        return [
+            Phase(
+                f"{player}/main" if every == 1 else f"{player}/every{every}",
+                player,
+                every,
+                start=start,
+                twice=any(reg.double_backward and reg.every == every for reg in mine)
+                or (player == "G" and every == 1 and any(type(reg).opponent is not Regularizer.opponent for reg in self.regs)),
+            )
+            for every in sorted({1, *(reg.every for reg in mine)})
+        ]
+
+    def share_fakes(self) -> None:
+        """From here on the first fakes that D sees are kept, graph and all, for G's phase of the same batch."""
+        self._sharing, self._shared = True, None
+
+    def make(self, play: Play) -> Tensor:
+        """What G makes of a play's x: with a graph in G's phase, and in D's where that is shared."""
+        if self._shared is not None and self._shared[0] is play.x:
+            fake = self._shared[1]
+            if play.player == "G":  # after its step G would make others
+                self._shared = None
+            return fake
+        if not self._sharing or play.player == "G":
+            with torch.set_grad_enabled(play.player == "G" and torch.is_grad_enabled()):
+                return self.gen(play.x, play.condition)  # type: ignore[no-any-return]
+        for p in self._learned:
+            p.requires_grad_(True)
+        fake = self.gen(play.x, play.condition)
+        for p in self._learned:
+            p.requires_grad_(False)
+        self._sharing, self._shared = False, (play.x, fake)
+        return fake
 
     def d_loss(self, real: Score, fake: Score) -> Tensor:
         return _sum(self.loss.d(r, f).mean() for r, f in zip(real.heads(), fake.heads(), strict=True))

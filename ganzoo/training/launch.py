@@ -25,10 +25,10 @@ from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.fitting import coupled
 from ganzoo.metrics.evaluation import Evaluation, Reals
-from ganzoo.registry import get_registry
+from ganzoo.registry import get_registry, one_line
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run, expanded, next_directory, quote
-from ganzoo.training import checkpoint
+from ganzoo.training import accelerate, checkpoint
 from ganzoo.training.evaluating import Evaluator, held_out
 from ganzoo.training.preview import Preview
 from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions, is_out_of_memory
@@ -85,6 +85,7 @@ class Session:
         try:
             with _short_of_memory(self.plan, trainer.device):
                 if trainer.nimg < trainer.total:
+                    self._prepare()
                     self.display.say(self._estimate())
                 self.writer.start(trainer, self.run.config())
                 with stoppable(trainer, self.display.say), self.display.watch(trainer):
@@ -94,6 +95,22 @@ class Session:
             raise
         finally:
             self.run.unlock()
+
+    def _prepare(self) -> None:
+        """Compile and record what is asked for, and say what stays as it is."""
+        trainer = self.trainer
+        if trainer.settings.compile:
+            self.display.say("compiling the networks: this takes a minute or more")
+            try:
+                trainer.time_rounds()
+            except Exception as err:
+                if is_out_of_memory(err):
+                    raise
+                accelerate.stay_eager()
+                trainer.time_rounds()  # or it was no matter of compiling
+                self.display.say(f"the networks stay as they are: they cannot be compiled ({one_line(err)[:200]})")
+        if trainer.settings.graphs and (reason := trainer.record()):
+            self.display.say(f"not all steps are recorded as graphs: {reason}")
 
     def _estimate(self) -> str:
         trainer = self.trainer
@@ -313,8 +330,7 @@ def _session(
     plan: Plan, run: Run, game: Any, store: Store, device: torch.device, display: Display, evaluation: Evaluation | None
 ) -> Session:
     settings = plan.config.settings
-    # torch's default lets fp32 convolutions round their inputs to 10 bits: too few for what is differentiated twice.
-    torch.backends.cudnn.allow_tf32 = False
+    accelerate.prepare(settings, device)
     game.to(device)
     channels_last = settings.channels_last
     if channels_last == "auto":

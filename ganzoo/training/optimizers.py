@@ -51,9 +51,16 @@ class PlayerOptimizer:
     """Everything that moves one player's parameters."""
 
     def __init__(
-        self, player: str, network: nn.Module, config: PlayerConfig, phases: Iterable[Phase], total_kimg: float
+        self,
+        player: str,
+        network: nn.Module,
+        config: PlayerConfig,
+        phases: Iterable[Phase],
+        total_kimg: float,
+        graphs: bool = False,
     ) -> None:
         self.player, self.config = player, config
+        self.graphs = graphs  # steps are recorded in CUDA graphs: rates and moments keep their places in memory
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         spec = parse_spec(config.optimizer)
         cls = optimizer_class(spec.name)
@@ -71,19 +78,37 @@ class PlayerOptimizer:
             options["betas"] = tuple(schedule.at(0) for schedule in self._betas)
         if "fused" in accepted and all(p.device.type in ("cpu", "cuda") for p in self.parameters.values()):
             options.setdefault("fused", True)
+        lr: Any = self._lr.at(0)
+        if graphs and "capturable" in accepted:
+            options["capturable"] = True
+            lr = torch.tensor(lr, device=next(iter(self.parameters.values())).device)
         try:
-            self.torch = cls(list(self.parameters.values()), lr=self._lr.at(0), **options)
+            self.torch = cls(list(self.parameters.values()), lr=lr, **options)
         except (TypeError, ValueError, RuntimeError) as err:
             raise UsageError(f"{player}.optimizer = '{config.optimizer}': {err}") from None
 
     def begin(self, kimg: float) -> None:
-        """Before a phase of this player: its rates at this time, empty gradients."""
-        group = self.torch.param_groups[0]
-        group["lr"] = self._lr.at(kimg) * self._ratio
+        """Before a phase of this player: its rates at this time."""
+        group, lr = self.torch.param_groups[0], self._lr.at(kimg) * self._ratio
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
         if self._betas is not None:
             # float: Adam refuses an integer beta
             group["betas"] = tuple(float(schedule.at(kimg)) ** self._ratio for schedule in self._betas)
+
+    def clear(self) -> None:
+        """Empty gradients, before a step."""
         self.torch.zero_grad(set_to_none=True)
+
+    def why_not(self) -> str | None:
+        """Why a step cannot be recorded in a CUDA graph; None where it can."""
+        if not isinstance(self.torch.param_groups[0]["lr"], Tensor):
+            return f"{self.player}.optimizer = '{self.config.optimizer}' cannot be recorded; adam and adamw can"
+        if self._betas is not None and not all(schedule.constant for schedule in self._betas):
+            return f"{self.player}.betas change with time"
+        return None
 
     def step(self) -> Tensor:
         """Clip, step; the norm of the whole gradient before clipping, still on the device."""
@@ -109,6 +134,10 @@ class PlayerOptimizer:
         return out
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        if self.graphs and self.torch.state:
+            for full, held in self.state_dict().items():
+                held.copy_(state[full]) if full in state else held.zero_()
+            return
         self.torch.state.clear()
         for full, value in state.items():
             name, _, key = full.rpartition(":")

@@ -9,8 +9,9 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 from ganzoo.config import Settings
 from ganzoo.errors import NonFiniteError, RunError, UsageError
 from ganzoo.interfaces import Batch, Game, Phase
+from ganzoo.registry import one_line
 from ganzoo.runs import Run
 from ganzoo.training import checkpoint
+from ganzoo.training.accelerate import Graph, NoClock, Said, compile_networks, record, suited, why_not
 from ganzoo.training.ema import Ema
 from ganzoo.training.optimizers import PlayerOptimizer
 from ganzoo.training.statistics import Statistics
@@ -55,8 +58,9 @@ class Trainer:
             for phase in game.phases()
             if configs[phase.player].steps
         ]
+        graphs = settings.graphs and device.type == "cuda"
         self.optimizers = {
-            name: PlayerOptimizer(name, player, configs[name], self.phases, settings.kimg)
+            name: PlayerOptimizer(name, player, configs[name], self.phases, settings.kimg, graphs)
             for name, player in game.players.items()
         }
         for player in game.players.values():
@@ -66,7 +70,10 @@ class Trainer:
         self.ema = Ema(game.players["G"], settings.ema, settings.kimg)
         self.statistics = Statistics()
         self.noise = torch.Generator(device)
+        self.graphs: dict[str, Graph] = {}
         game.train()
+        if settings.compile:
+            compile_networks(game)  # not the average: it is a copy already
 
     # ---- the algorithm
 
@@ -85,25 +92,34 @@ class Trainer:
 
     def _round(self) -> None:
         shared = self._draw()
+        if self.settings.shared_fakes:
+            for match in self.game.matches:
+                match.share_fakes()
         for phase in self.phases:
             if self.round >= phase.start and self.round % phase.every == 0:
                 for repeat in range(phase.repeat):
                     self._step(phase, shared if repeat == 0 else self._draw())
 
     def _step(self, phase: Phase, batch: Batch) -> None:
-        optimizer = self.optimizers[phase.player]
-        optimizer.begin(self.nimg / 1000)
-        with self._learning(optimizer):
+        self.optimizers[phase.player].begin(self.nimg / 1000)
+        graph = self.graphs.get(phase.name)
+        for stats, weight in graph(batch) if graph else self._update(phase, batch, self.nimg):
+            self.statistics.add(phase.name, stats, weight, self.round)
+        self.game.after_step(phase.player)
+
+    def _update(self, phase: Phase, batch: Batch, nimg: int) -> Said:
+        optimizer, said = self.optimizers[phase.player], list[Any]()
+        optimizer.clear()
+        with self._learning(optimizer), suited(phase, self.settings):
             for micro in _split(batch, self.micro_batch):
                 share = len(micro["real"]) / self.batch
-                for _, term in self._in_precision(self.game.losses(phase, micro, self.nimg)):
+                for _, term in self._in_precision(self.game.losses(phase, micro, nimg)):
                     # Each graph is freed before the next is built; a lazy phase stands for `every` rounds.
                     (term * (share * phase.every)).backward()
-                self.statistics.add(phase.name, self.game.stats, share, self.round)
-                self.game.stats.clear()
-        norm = optimizer.step()
-        self.statistics.add(phase.name, {f"{phase.player}/grad": norm}, 1.0, self.round)
-        self.game.after_step(phase.player)
+                said.append((self.game.stats, share))
+                self.game.stats = {}
+        said.append(({f"{phase.player}/grad": optimizer.step()}, 1.0))
+        return said
 
     def _draw(self) -> Batch:
         """A batch with what the game draws itself: a function of seed and position, so that a resumed run draws the same."""
@@ -158,6 +174,24 @@ class Trainer:
         self.restore(before)
         self.batches.load_state_dict(position)
         return seconds
+
+    def record(self) -> str | None:
+        """Replace phases by CUDA graphs of their steps; why one cannot be, and stays as it is, or None. The state is undone."""
+        reasons = [why_not(self.settings, self.device), *(optimizer.why_not() for optimizer in self.optimizers.values())]
+        if any(reasons):
+            return next(filter(None, reasons))
+        before, position = self.capture(), self.batches.state_dict()
+        batch, reason, recorded = self._draw(), None, {}
+        for phase in self.phases:
+            try:
+                step = partial(self._update, phase, nimg=NoClock())  # type: ignore[arg-type]
+                recorded[phase.name] = record(step, self.game, batch)
+            except Exception as err:
+                reason = reason or f"{phase.name}: {one_line(err)}"
+        self.restore(before)
+        self.batches.load_state_dict(position)
+        self.graphs = recorded
+        return reason
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from ganzoo.games.match import Match
+from ganzoo.interfaces import Phase
 from ganzoo.training.checkpoint import newest
 from ganzoo.training.launch import Quiet, resume, train
 
 from .conftest import HARD
+from .small import GP, STYLE, images, same, trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -60,9 +63,41 @@ def test_no_step_waits_for_the_device(tmp_path: Path) -> None:
     assert waited == []
 
 
-def test_fp32_convolutions_are_in_fp32(tmp_path: Path) -> None:
-    train({**HARD, "device": "cuda", "precision": "fp32", "kimg": 0.02}, tmp_path / "run")
-    x, weight = torch.randn(8, 64, 16, 16, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
+def _error(device: str = "cuda") -> float:
+    """Relative error of a convolution as the process is set now."""
+    x, weight = torch.randn(8, 64, 16, 16, device=device), torch.randn(64, 64, 3, 3, device=device)
     exact = torch.nn.functional.conv2d(x.double(), weight.double())
     seen = torch.nn.functional.conv2d(x, weight)
-    assert ((seen - exact).abs().max() / exact.abs().max()).item() < 2e-5  # in TF32 about 5e-4
+    return ((seen - exact).abs().max() / exact.abs().max()).item()
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32_where_nothing_is_differentiated_twice(tmp_path: Path, tf32: bool) -> None:
+    errors: dict[str, float] = {}
+    plain = Match.losses
+
+    def watched(self: Match, phase: Phase, *given: Any) -> Any:
+        errors[phase.name] = _error()
+        return plain(self, phase, *given)
+
+    Match.losses = watched  # type: ignore[method-assign]
+    try:
+        train({**HARD, "device": "cuda", "precision": "fp32", "kimg": 0.08, "tf32": tf32}, tmp_path / "run")
+    finally:
+        Match.losses = plain  # type: ignore[method-assign]
+    coarse = {name for name, error in errors.items() if error > 5e-5}  # about 5e-4 in TF32, below 1e-6 in fp32
+    assert coarse == ({name for name in errors if name.endswith("main")} if tf32 else set())
+
+
+@pytest.mark.parametrize("parts", [STYLE, GP], ids=["stylegan", "gp"])
+@pytest.mark.parametrize("how", ["compile", "graphs"])
+def test_compiled_and_recorded_steps_play_the_same_training(tmp_path: Path, parts: dict[str, Any], how: str) -> None:
+    path, values = images(tmp_path), {**parts, "device": "cuda", "tf32": False}
+    plain, quick = (trainer(path, 6, **values, **more) for more in ({}, {how: True}))
+    for playing in (plain, quick):
+        if playing.settings.graphs:
+            assert playing.record() is None
+            assert set(playing.graphs) == {phase.name for phase in playing.phases}
+        torch.manual_seed(1)
+        playing.train()
+    same(plain, quick, rtol=1e-2, atol=1e-4)

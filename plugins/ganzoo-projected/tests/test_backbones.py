@@ -10,7 +10,7 @@ import torch
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
 from ganzoo.testing import discriminators
-from ganzoo_projected.backbones import TimmDiscriminator, TimmFeatures
+from ganzoo_projected.backbones import Dinov2, TimmDiscriminator, TimmFeatures
 
 IMAGES = DataSpec("image", (3, 32, 32))
 
@@ -89,6 +89,21 @@ def test_what_has_no_second_derivative_is_replaced_by_the_same_numbers(backbone)
     (gradient,) = torch.autograd.grad(said.logits.sum(), images, create_graph=True)
     gradient.square().sum().backward()
     assert disc.head.weight.grad.isfinite().all()
+
+
+def test_dinov2_is_the_class_token_behind_the_last_norm():
+    name = "vit_small_patch14_dinov2"
+    features = Dinov2(DataSpec("image", (1, 32, 32)), backbone=name, pretrained=False)
+    plain = timm.create_model(name, num_classes=0, img_size=224).eval()
+    plain.load_state_dict(features.backbone.model.state_dict())
+    images = torch.rand(2, 1, 224, 224) * 2 - 1
+    config = timm.get_pretrained_cfg(name)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (config.mean, config.std))
+    tokens = plain.forward_features(((images + 1) / 2).expand(-1, 3, -1, -1).sub(mean).div(std))
+    torch.testing.assert_close(features(images), tokens[:, 0], rtol=1e-4, atol=1e-4)
+    assert [tuple(x.shape) for x in features.maps(images[..., :50])] == [(2, 384, 16, 4)] * 4
+    with pytest.raises(ValueError, match="backbone=resnet18 is no DINOv2"):
+        Dinov2(IMAGES, backbone="resnet18", pretrained=False)
 
 
 @pytest.mark.parametrize("build", [TimmDiscriminator, TimmFeatures])

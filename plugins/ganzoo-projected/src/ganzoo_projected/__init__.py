@@ -72,6 +72,17 @@ def ganzoo_components() -> Iterator[Component]:
         trial={"backbone": "test_resnet", "pretrained": False},
         aliases=("pytorch-image-models",),
     )
+    yield Component(
+        "features",
+        "dinov2",
+        "ganzoo_projected.backbones:Dinov2",
+        summary="DINOv2's large vision transformer, frozen: what FD-DINOv2 is measured in",
+        paper="arXiv:2304.07193",
+        licence="Apache-2.0",
+        modality=IMAGE,
+        trial={"backbone": "vit_small_patch14_dinov2", "pretrained": False},
+        aliases=("dino",),
+    )
     for name, summary in [
         ("projected", "Projected GAN with FastGAN's generator at 256x256, as published"),
         ("projected-small", "Projected GAN on emoji at 64x64, in forty minutes on two CPU cores"),

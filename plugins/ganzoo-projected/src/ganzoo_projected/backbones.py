@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,9 @@ class Backbone(nn.Module):
         differentiable_twice(self.model)
         self.to(torch.get_default_device())
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor, ask: Callable[[Any, Tensor], Any] = lambda model, x: model(x)) -> Any:
         images = images.repeat(1, self.repeat, 1, 1) if self.repeat > 1 else images
-        return self.model(torch.addcmul(self.shift, images, self.scale))
+        return ask(self.model, torch.addcmul(self.shift, images, self.scale))
 
     def _shapes(self, name: str, channels: int, size: Size) -> list[tuple[int, ...]]:
         try:
@@ -187,6 +188,46 @@ class TimmFeatures(Features):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.maps(images)[-1].mean((2, 3))
+
+
+class Dinov2(Features):
+    """The class token of DINOv2's large model: [N, 1024], as people see it (Stein et al. 2023, arXiv:2306.04675).
+
+    Images [N, C, H, W] in [-1, 1] of any size; metrics show them at 224, as the paper does. Places are embedded as timm
+    interpolates them, which moves vectors a little from those of DINOv2's own code. Maps: patches of the last four blocks.
+
+    Options:
+        backbone: one of timm's DINOv2 models; a smaller one is another protocol
+        pretrained: fetch timm's weights (from timm's own store, into its cache); false: random ones
+        weights: the file to take them from instead, in timm's naming, .safetensors
+    """
+
+    size = 224
+
+    def __init__(
+        self,
+        data: DataSpec,
+        *,
+        backbone: str = "vit_large_patch14_dinov2.lvd142m",
+        pretrained: bool = True,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if "dinov2" not in backbone:
+            raise ValueError(f"backbone={backbone} is no DINOv2; features 'timm' take any backbone")
+        options: dict[str, Any] = {"pretrained": pretrained, "weights": weights, "num_classes": 0, "global_pool": "token"}
+        any_size = {"dynamic_img_size": True, "dynamic_img_pad": True}
+        self.backbone = Backbone(backbone, data, (self.size, self.size), **options, **any_size)
+        model: Any = self.backbone.model
+        self.width = int(model.embed_dim)
+        self.channels, self.strides = (self.width,) * MAPS, (int(model.patch_embed.patch_size[0]),) * MAPS
+        self.requires_grad_(False).eval()
+
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.backbone(images, lambda model, x: model.forward_intermediates(x, MAPS, intermediates_only=True)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone(images)  # type: ignore[no-any-return]
 
 
 class TimmDiscriminator(nn.Module):

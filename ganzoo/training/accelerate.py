@@ -1,0 +1,113 @@
+"""What makes the same step cheaper on a device: TF32, autotuned and compiled networks, CUDA graphs."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.config import Settings
+from ganzoo.interfaces import Batch, Game, Phase
+
+Said = list[tuple[dict[str, Tensor], float]]  # what a step has for the log, each with its weight
+_WARM = 3  # steps on a side stream before a capture: libraries allocate and tune in the first ones
+
+
+def prepare(settings: Settings, device: torch.device) -> None:
+    """Set what holds for the whole process."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    _tf32(settings.tf32)
+
+
+def _tf32(allowed: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+@contextlib.contextmanager
+def suited(phase: Phase, settings: Settings) -> Iterator[None]:
+    """What is differentiated twice is not rounded to TF32's 10 bits, nor compiled: torch could not differentiate it again."""
+    if not (phase.twice and (settings.tf32 or settings.compile)):
+        yield
+        return
+    _tf32(False)
+    with torch.compiler.set_stance("force_eager") if settings.compile else contextlib.nullcontext():
+        try:
+            yield
+        finally:
+            _tf32(settings.tf32)
+
+
+def compile_networks(game: Game) -> None:
+    """Compile each network of each match when it is first called."""
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor")  # the compiler looks at that of fakes
+    for network in {network for match in game.matches for network in (match.gen, match.disc)}:  # type: ignore[misc]
+        network.compile()
+
+
+def stay_eager() -> None:
+    """Call compiled networks as they were written, from now on."""
+    torch.compiler.set_stance("force_eager")
+
+
+class NoClock:
+    """Stands for the images seen in a step that is recorded."""
+
+    def _asked(self, *other: object) -> Any:
+        raise RuntimeError("it looks at the images seen, which a graph would keep as they are now")
+
+    __truediv__ = __floordiv__ = __mod__ = __mul__ = __add__ = __sub__ = __lt__ = __gt__ = __le__ = __ge__ = __float__ = (
+        __int__
+    ) = _asked
+
+
+@dataclass(slots=True)
+class Graph:
+    """One phase's step on a batch of its own, recorded: forward, backward and optimizer as a single launch."""
+
+    batch: dict[str, Tensor]
+    said: Said
+    replay: Callable[[], None]
+
+    def __call__(self, batch: Batch) -> Said:
+        for name, value in batch.items():
+            self.batch[name].copy_(value)
+        self.replay()
+        return self.said
+
+
+def record(step: Callable[[Batch], Said], game: Game, batch: Batch) -> Graph:
+    """Capture `step` as a CUDA graph; what it returns and leaves in `.grad` has fixed places from then on.
+
+    The warm-up takes real steps: the caller puts the state back, in place. Raises what the step raises where it cannot be
+    captured, and RuntimeError where a part replaces its buffers: a graph would go on reading the old ones.
+    """
+    fixed = {name: value.clone() for name, value in batch.items()}
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(_WARM):
+            step(fixed)
+    torch.cuda.current_stream().wait_stream(aside)
+    before = dict(game.named_buffers())
+    graph: Any = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        said = step(fixed)
+    for name, buffer in game.named_buffers():
+        if buffer is not before[name]:
+            raise RuntimeError(f"its step replaces the buffer {name}")
+    return Graph(fixed, said, graph.replay)
+
+
+def why_not(settings: Settings, device: torch.device) -> str | None:
+    """Why steps cannot be recorded in CUDA graphs, whatever they do; None where they can."""
+    if device.type != "cuda":
+        return f"graphs are of CUDA devices, not of {device}"
+    if settings.shared_fakes:
+        return "shared_fakes carries a gradient's way from one phase into the next"
+    return None
