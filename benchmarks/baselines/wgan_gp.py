@@ -6,8 +6,9 @@ Gulrajani et al. 2017 (arXiv:1704.00028), equation 3, with weight 10.
 from __future__ import annotations
 
 import torch
-from baselines.sngan import Discriminator, Generator, start
 from torch import Tensor
+
+from baselines.sngan import Discriminator, Generator, start
 
 
 class Training:

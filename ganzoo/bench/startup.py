@@ -2,9 +2,9 @@
 
     python -m ganzoo.bench.startup SINCE FILE ARGUMENTS
 
-SINCE is `time.time()` at the moment the process was asked for; ARGUMENTS are those of `ganzoo train`. FILE then holds one JSON
-object: "seconds" of the clock by stage, in order; "cpu", in all; "imported" and "peak", bytes of memory after `import torch` and
-at the most. The process ends there. Imports nothing of ganzoo or torch before the clock runs.
+SINCE is `time.time()` at the moment the process was asked for; ARGUMENTS are those of `ganzoo train`. FILE then holds one
+JSON object: "seconds" of the clock by stage, in order; "cpu", in all; "imported" and "peak", bytes of memory after `import
+torch` and at the most. The process ends there. Nothing of ganzoo or torch is imported before the clock runs.
 """
 
 from __future__ import annotations

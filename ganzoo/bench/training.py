@@ -1,7 +1,7 @@
 """What a training costs: images/s, and where a round's time goes. `ganzoo bench train`.
 
-The shared trainer plays whole rounds, without a run directory; blocks of all recipes alternate, each once as it is and once with
-a clock around its parts, which costs a little itself.
+The shared trainer plays whole rounds, without a run directory; blocks of all recipes alternate, each once as it is and once
+with a clock around its parts, which costs a little itself.
 """
 
 from __future__ import annotations
