@@ -2,6 +2,7 @@
 #   make demo       train the default recipe on the embedded images and print the path of the picture
 #   make test       the tests; `make test-slow` for those that take minutes
 #   make lint       formatting, lint, types
+#   make smoke      the training benchmark on small networks, two minutes: does it run?
 #   make clean      remove .venv, caches and the demo's run
 # PYTHON=python3.12 make ... takes another interpreter; PIP_FLAGS=... is passed to pip.
 
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint clean setup
+.PHONY: demo test test-slow lint smoke clean setup
 
 demo: $(STAMP)
 	@if [ -f $(DEMO)/run.toml ]; then $(BIN)/ganzoo resume $(DEMO); else $(BIN)/ganzoo train --out $(DEMO); fi
@@ -31,6 +32,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+smoke: $(STAMP)
+	$(BIN)/python benchmarks/training.py --smoke
 
 setup: $(STAMP)
 

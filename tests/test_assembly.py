@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ganzoo.assembly import Plan, make_plan
-from ganzoo.cli.train import _layer
+from ganzoo.cli.train import layer_of
 from ganzoo.config import Layer, layer_from_toml
 from ganzoo.errors import UsageError
 from ganzoo.registry import get_registry
@@ -35,7 +35,7 @@ OPTIONS = (
 
 def plan(*, config: str | None = None, sets: tuple[str, ...] = (), reg: tuple[str, ...] = (), **given: str) -> Plan:
     """As `ganzoo train` makes it: keyword arguments are its options."""
-    layer = _layer(get_registry(), {**dict.fromkeys(OPTIONS), **given, "sets": sets, "reg": reg})
+    layer = layer_of(get_registry(), {**dict.fromkeys(OPTIONS), **given, "sets": sets, "reg": reg})
     return make_plan(get_registry(), layer, layer_from_toml(config, "--config f.toml") if config is not None else None)
 
 
@@ -134,7 +134,7 @@ def test_what_was_only_recommended_is_dropped_with_a_notice() -> None:
 
     layers = assembly._layers(
         get_registry(),
-        [_layer(get_registry(), {**dict.fromkeys(OPTIONS), "data": "ring", "gen": "mlp", "sets": (), "reg": ()})],
+        [layer_of(get_registry(), {**dict.fromkeys(OPTIONS), "data": "ring", "gen": "mlp", "sets": (), "reg": ()})],
     )[0]
     merged = assembly._Merged([layers[0], soft, *layers[1:]])
     loaded = {key: assembly._load(get_registry(), key, part) for key, part in merged.parts.items()}

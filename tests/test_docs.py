@@ -99,7 +99,7 @@ class Reader:
             self.shell("python -m pytest -q -p no:cacheprovider")
         elif words[:3] == ["python", "-m", "build"]:
             self.shell(f"{line} --no-isolation")
-        elif words[0] == "python" and words[1].startswith("docs/"):
+        elif words[0] == "python" and words[1].startswith(("docs/", "benchmarks/")):
             compile((ROOT / words[1]).read_text(), words[1], "exec")
             if "argparse" in (ROOT / words[1]).read_text():
                 self.shell(f"python {ROOT / words[1]} --help")
@@ -112,6 +112,8 @@ class Reader:
             self.shell(f"{line} --budget 0.001 --samples 64 --set device=cpu")
         elif words[:3] == ["ganzoo", "anomaly", "fit"]:
             self.shell(f"{line} {ROUND}")
+        elif words[:3] == ["ganzoo", "bench", "train"]:
+            self.shell(f"{line} --blocks 1")
         elif words[:2] == ["ganzoo", "bench"]:
             self.shell(f"{line} --dry-run")  # tests/cli/test_bench.py plays a short one
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -142,3 +142,88 @@ def _show(report: Report) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)
+
+
+@command.command("train")
+@click.option("--recipe", "recipes", metavar="R", multiple=True, help="One or several; without it what `ganzoo train` takes.")
+@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", metavar="P", help="fp32, bf16, or auto; the recipe's without it.")
+@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Any setting, as `ganzoo train` takes it.")
+@click.option("--blocks", default=10, show_default=True, type=click.IntRange(min=1), metavar="N", help="Of rounds, a recipe.")
+@click.option("--json", "as_json", is_flag=True, help="One object, for programs.")
+def train(
+    recipes: tuple[str, ...], device: str, precision: str | None, sets: tuple[str, ...], blocks: int, as_json: bool
+) -> int:
+    """Time trainings: images/s, start-up, memory, and where a round's time goes.
+
+    Blocks of whole rounds of all recipes alternate; shown are medians and quartiles. Nothing is kept.
+    """
+    from ganzoo.assembly import make_plan
+    from ganzoo.cli.train import layer_of
+    from ganzoo.registry import get_registry
+
+    plans = []
+    for recipe in recipes or (None,):
+        given = {"recipe": recipe, "device": device, "precision": precision, "sets": sets}
+        plan = make_plan(get_registry(), layer_of(get_registry(), given))
+        options = {"--recipe": recipe, "--device": device, "--precision": precision}
+        arguments = [word for option, value in options.items() if value is not None for word in (option, value)]
+        arguments += [word for text in sets for word in ("--set", text)]
+        plans.append((plan.config.settings.recipe or "no recipe", plan, arguments))
+    from ganzoo.bench.training import Bench
+    from ganzoo.cli.display import display_for
+
+    display = display_for(err=as_json)
+    bench = Bench(plans, device)
+    with display.progress("timing") as tell:
+        found = bench.run(blocks, tell)
+    if as_json:
+        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _show_times(found)
+    return 0
+
+
+def _show_times(found: dict[str, Any]) -> None:
+    """A table of the recipes, and one of a round of each."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    about = found["machine"]
+    where = about["processor"] if about["device"] == "cpu" else about["device"]
+    console = Console(width=None if sys.stdout.isatty() else 128)
+    console.print(
+        f"{where}, {about['threads']} of {about['cores']} cores, torch {about['torch']}", markup=False, highlight=False
+    )
+    style = box.SIMPLE_HEAD if sys.stdout.isatty() else box.MARKDOWN
+
+    def table(*columns: str) -> Table:
+        made = Table(box=style, pad_edge=style is box.MARKDOWN)
+        for number, words in enumerate(columns):
+            made.add_column(words, justify="left" if number == 0 else "right", style="bold" if number == 0 else None)
+        return made
+
+    speed = table("recipe", "size", "batch", "precision", "images/s", "quartiles", "a CPU second", "start-up", "memory")
+    for row in found["recipes"]:
+        wall, start = row["images_per_second"], row["start"]
+        speed.add_row(
+            row["recipe"],
+            "x".join(map(str, row["resolution"])),
+            str(row["batch"]),
+            row["precision"],
+            f"{wall['median']:.4g}",
+            f"{wall['low']:.4g}-{wall['high']:.4g}",
+            f"{row['images_per_cpu_second']['median']:.4g}",
+            f"{sum(start['seconds'].values()):.1f} s",
+            f"{start['peak'] / 2**20:.0f} MiB",
+        )
+    console.print(speed)
+    clock = "CPU ms" if about["device"] == "cpu" else "ms"
+    for row in found["recipes"]:
+        split = table(f"{row['recipe']}: a round", clock, "quartiles", "share")
+        whole = sum(part["median"] for part in row["round"].values())
+        for name, part in row["round"].items():
+            low, median, high = (1000 * part[key] for key in ("low", "median", "high"))
+            split.add_row(name, f"{median:.1f}", f"{low:.1f}-{high:.1f}", f"{part['median'] / whole:.1%}")
+        console.print(split)

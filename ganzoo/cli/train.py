@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -53,7 +54,7 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     if not dry_run:
         distributed.join()  # before anything can fail: where one rank fails, the others hear of it
     registry = get_registry()
-    layer = _layer(registry, given)
+    layer = layer_of(registry, given)
     plan = make_plan(registry, layer, launch.read_config(expanded(config)) if config else None)
     if given["data"] == plan.config.data.name and os.path.isdir(given["data"]):
         plan.notices.append(f"--data {given['data']} is the data set of that name; the folder is --data ./{given['data']}")
@@ -70,32 +71,32 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     return display.conclude(session.run, session.play())
 
 
-def _layer(registry: Any, given: dict[str, Any]) -> Layer:
-    """The command line as the topmost layer."""
+def layer_of(registry: Any, given: Mapping[str, Any]) -> Layer:
+    """The command line as the topmost layer: the options of `ganzoo train` by name; what is None or absent says nothing."""
     from ganzoo.assembly import data_spec
     from ganzoo.options import Raw, parse_resolution, parse_spec
 
     layer = Layer("command line")
     for key in ("gen", "disc", "loss", "aug", "game"):
-        if given[key] is not None:
+        if given.get(key) is not None:
             layer.set_part(key, given[key])
-    if given["data"] is not None:
+    if given.get("data") is not None:
         layer.parts["data"] = data_spec(given["data"], registry)
-    if given["res"] is not None:
+    if given.get("res") is not None:
         layer.options["data"] = {"res": parse_resolution(given["res"])}
-    if given["reg"]:
+    if given.get("reg"):
         layer.regs_replace = "none" in given["reg"]
         layer.regs = [parse_spec(text) for text in given["reg"] if text != "none"]
     for key in ("recipe", "batch", "micro_batch", "kimg", "seed", "device", "precision"):
-        if given[key] is not None:
+        if given.get(key) is not None:
             layer.set(key, Raw(given[key]))
     for key in ("compile", "graphs", "sync_bn"):
-        if given[key]:
+        if given.get(key):
             layer.set(key, True)
-    if given["evals"]:
+    if given.get("evals"):
         layer.set("eval.metrics", list(given["evals"]))
-    if given["eval_every"] is not None:
+    if given.get("eval_every") is not None:
         layer.set("eval.every", Raw(given["eval_every"]))
-    for text in given["sets"]:
+    for text in given.get("sets", ()):
         layer.set_text(text)
     return layer

@@ -1,8 +1,11 @@
-"""What makes the same step cheaper on a device: TF32, autotuned and compiled networks, CUDA graphs."""
+"""What makes the same step cheaper on a device: freed memory kept, TF32, autotuned and compiled networks, CUDA graphs."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import platform
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from torch import Tensor
 from ganzoo.config import Settings
 from ganzoo.interfaces import Batch, Game, Phase
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 Said = list[tuple[dict[str, Tensor], float]]  # what a step has for the log, each with its weight
 _WARM = 3  # steps on a side stream before a capture: libraries allocate and tune in the first ones
 
@@ -22,7 +26,21 @@ def prepare(settings: Settings, device: torch.device) -> None:
     """Set what holds for the whole process."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    elif device.type == "cpu":
+        keep_freed_memory()
     _tf32(settings.tf32)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what this process frees: a step needs the same buffers as the one before it.
+
+    Else it returns large ones to the system, which fills them with zeros page by page when they are asked for again: 5 to 15 %
+    of a step. Where the environment has settings of malloc, those hold.
+    """
+    if platform.libc_ver()[0] == "glibc" and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _tf32(allowed: bool) -> None:

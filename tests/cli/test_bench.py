@@ -162,3 +162,48 @@ def test_a_directory_that_may_not_be_written_to(cli: Cli) -> None:
 def test_out_is_a_file(cli: Cli) -> None:
     Path("taken").touch()
     cli.refused(*TINY, "--out", "taken", says=("--out taken", "no directory"))
+
+
+SMALL = ("--recipe", "dcgan-small", "--set", "gen.channels=4", "--set", "disc.channels=4", "--set", "batch=8")
+
+
+def test_trainings_are_timed(cli: Cli) -> None:
+    before = set(Path().iterdir())
+    out, _ = cli(
+        "bench", "train", *SMALL, "--recipe", "emoji", "--device", "cpu", "--precision", "fp32", "--blocks", "1", "--json"
+    )
+    found = json.loads(out)
+    assert found["blocks"] == 1
+    assert found["machine"]["device"] == "cpu"
+    small, emoji = found["recipes"]
+    assert (small["recipe"], emoji["recipe"]) == ("dcgan-small", "emoji")
+    assert {row["batch"] for row in (small, emoji)} == {8}
+    assert set(emoji["round"]) - set(small["round"]) == {"D/every8"}
+    for row in (small, emoji):
+        assert row["images_per_second"]["median"] > 0
+        assert row["start"]["peak"] > row["start"]["imported"]
+        assert sum(row["start"]["seconds"].values()) > 0
+    assert set(Path().iterdir()) == before  # no run
+
+
+def test_times_are_shown_as_tables(cli: Cli) -> None:
+    out, _ = cli("bench", "train", *SMALL, "--device", "cpu", "--blocks", "1")
+    lines = out.splitlines()
+    assert any(line.startswith("| dcgan-small | 32x32 |     8 |") for line in lines), out
+    for part in ("data", "D/main", "G/main", "optimizer", "EMA", "logging", "rest"):
+        assert any(line.startswith(f"| {part} ") for line in lines), part
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--recipe", "wat"), ("no recipe 'wat'",)),
+        (("--blocks", "0"), ("--blocks", "0")),
+        (("--device", "cuda:77"), ("--device cuda:77", "not on this machine")),
+        (("--precision", "fp8"), ("precision", "fp8", "bf16")),
+        (("--set", "batch"), ("--set batch", "KEY=VALUE")),
+        (("--set", "gen.chanels=4"), ("chanels", "channels")),
+    ],
+)
+def test_what_cannot_be_timed_is_one_line(cli: Cli, args: tuple[str, ...], says: tuple[str, ...]) -> None:
+    cli.refused("bench", "train", *args, says=says)
