@@ -60,7 +60,7 @@ def test_a_bench_is_played_shown_and_not_played_again(cli: Cli, monkeypatch: pyt
 
 
 def test_json_alone_is_on_stdout(cli: Cli) -> None:
-    out, _ = cli(*TINY[:4], "--recipe", "gan", *TINY[8:], "--json")
+    out, err = cli(*TINY[:4], "--recipe", "gan", *TINY[8:], "--json")
     assert json.loads(out)["suites"][0]["data"]["count"] == 8
     assert "ring: gan, seed 0: " in err
 
