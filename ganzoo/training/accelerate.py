@@ -17,7 +17,7 @@ from torch import Tensor
 from ganzoo.config import Settings
 from ganzoo.interfaces import Batch, Game, Phase
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 Said = list[tuple[dict[str, Tensor], float]]  # what a step has for the log, each with its weight
 _WARM = 3  # steps on a side stream before a capture: libraries allocate and tune in the first ones
 
@@ -32,14 +32,15 @@ def prepare(settings: Settings, device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what this process frees: a step needs the same buffers as the one before it.
+    """Let glibc keep buffers up to 32 MiB, its limit, that this process frees: the next step asks for the same again.
 
-    Else it returns large ones to the system, which fills them with zeros page by page when they are asked for again: 5 to 15 %
-    of a step. Where the environment has settings of malloc, those hold.
+    Else it returns memory at the end of the heap to the system, which hands it out again page by page, filled with zeros: 5 to
+    20 % of a step on a CPU. Larger buffers stay with the system, for kept ones would leave holes, 40 % of a large network's
+    memory. Where the environment has settings of malloc, those hold.
     """
     if platform.libc_ver()[0] == "glibc" and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 

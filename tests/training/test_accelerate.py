@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,3 +164,32 @@ def test_a_part_that_looks_at_the_clock_is_not_recorded(path: str, monkeypatch: 
     playing = trainer(path, **{**GP, "reg": [{"name": "instance-noise"}]})
     assert playing.record() == "D/main: RuntimeError: it looks at the images seen, which a graph would keep as they are now"
     assert not playing.graphs
+
+
+FAULTS = """
+import resource, sys
+import torch
+from ganzoo.config import Settings
+from ganzoo.training.accelerate import prepare
+
+def faults():  # pages that the system hands out, for 160 MiB of buffers
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    buffers = [torch.ones(20 * 2**18) for _ in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(), faults()
+before = faults()
+prepare(Settings(), torch.device("cpu"))
+faults()
+print(before, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+@pytest.mark.parametrize("given", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}], ids=["kept", "as the environment says"])
+def test_freed_memory_is_kept_for_the_next_step(given: dict[str, str]) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    found = subprocess.run([sys.executable, "-c", FAULTS], env=env | given, capture_output=True, text=True, check=True)
+    before, after = map(int, found.stdout.split())
+    assert before > 20_000
+    assert after > 20_000 if given else after < 1_000
