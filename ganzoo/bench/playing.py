@@ -12,15 +12,14 @@ from torch import Tensor
 
 from ganzoo import __version__
 from ganzoo.bench.protocols import Training
+from ganzoo.bench.training import make_trainer
 from ganzoo.data.cache import Progress, materialise
 from ganzoo.data.dataset import Dataset, Modes
 from ganzoo.data.pictures import to_uint8
-from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics.modes import count_modes
-from ganzoo.training.accelerate import prepare
 from ganzoo.training.preview import Preview, guarded
-from ganzoo.training.trainer import Trainer, choose_device, has_convolutions, is_out_of_memory
+from ganzoo.training.trainer import Trainer, choose_device, is_out_of_memory
 
 _LATENTS = 10_000  # a seed's latents are drawn from this far beside it, or they would be those of its batches
 _CHUNK = 1000  # samples made at once
@@ -29,16 +28,7 @@ _CHUNK = 1000  # samples made at once
 def begin(training: Training, device: str = "cpu") -> tuple[Trainer, Dataset]:
     """A trainer before its first round: weights, data and noise are functions of the seed. Draws into torch's random state."""
     plan = training.plan(device)
-    settings, where = plan.config.settings, choose_device(device)
-    prepare(settings, where)
-    game = plan.build().to(where)
-    channels_last = all(map(has_convolutions, game.players.values()))
-    if channels_last:
-        game.to(memory_format=torch.channels_last)
-    with torch.random.fork_rng(devices=[]):
-        store = materialise(plan.dataset)
-    sampler = Sampler(store, batch=settings.batch, seed=settings.seed, device=where, channels_last=channels_last)
-    return Trainer(game, sampler, settings, where), plan.dataset
+    return make_trainer(plan, choose_device(device)), plan.dataset
 
 
 def play(training: Training, tell: Callable[[], object] = lambda: None, device: str = "cpu") -> dict[str, Any]:

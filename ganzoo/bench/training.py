@@ -20,8 +20,8 @@ from ganzoo.bench.startup import start
 from ganzoo.bench.timing import Spent, Spread, interleaved, machine, wait
 from ganzoo.data.cache import Progress, materialise
 from ganzoo.data.sampling import Sampler
-from ganzoo.training.accelerate import prepare
-from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions
+from ganzoo.training.accelerate import place
+from ganzoo.training.trainer import Trainer, choose_device, choose_precision
 
 _LEAST = 0.5  # seconds of a block
 _REST = "rest"
@@ -30,13 +30,8 @@ _REST = "rest"
 def make_trainer(plan: Plan, device: torch.device, progress: Progress | None = None) -> Trainer:
     """A trainer of the plan before its first round, as `ganzoo train` makes it, without a run."""
     settings = plan.config.settings
-    prepare(settings, device)
-    game = plan.build().to(device)
-    channels_last = settings.channels_last
-    if channels_last == "auto":
-        channels_last = len(plan.data.shape) == 3 and all(map(has_convolutions, game.players.values()))
-    if channels_last:
-        game.to(memory_format=torch.channels_last)
+    game = plan.build()
+    channels_last = place(game, settings, device)
     with torch.random.fork_rng(devices=[]):
         store = materialise(plan.dataset, progress=progress)
     sampler = Sampler(
@@ -46,7 +41,7 @@ def make_trainer(plan: Plan, device: torch.device, progress: Progress | None = N
         device=device,
         flip=settings.flip,
         in_memory=settings.in_memory,
-        channels_last=bool(channels_last),
+        channels_last=channels_last,
     )
     trainer = Trainer(game, sampler, settings, device)
     if settings.graphs:

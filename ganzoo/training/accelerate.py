@@ -22,6 +22,19 @@ Said = list[tuple[dict[str, Tensor], float]]  # what a step has for the log, eac
 _WARM = 3  # steps on a side stream before a capture: libraries allocate and tune in the first ones
 
 
+def place(game: Game, settings: Settings, device: torch.device) -> bool:
+    """Put a game on its device, in the layout that suits its layers; whether that is channels_last. Sets the process for it."""
+    prepare(settings, device)
+    channels_last = settings.channels_last
+    if channels_last == "auto":
+        convolves = (any(p.dim() == 4 for p in player.parameters()) for player in game.players.values())
+        channels_last = len(game.data.shape) == 3 and all(convolves)
+    game.to(device)
+    if channels_last:
+        game.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last
+
+
 def prepare(settings: Settings, device: torch.device) -> None:
     """Set what holds for the whole process."""
     if device.type == "cuda":

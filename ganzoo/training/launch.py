@@ -33,7 +33,7 @@ from ganzoo.training import accelerate, checkpoint, distributed
 from ganzoo.training.distributed import Ranks
 from ganzoo.training.evaluating import Evaluator, held_out
 from ganzoo.training.preview import Preview
-from ganzoo.training.trainer import Trainer, choose_device, choose_precision, has_convolutions, is_out_of_memory
+from ganzoo.training.trainer import Trainer, choose_device, choose_precision, is_out_of_memory
 from ganzoo.training.writing import Observers, RunWriter, Writer
 
 RUNS = Path("runs")
@@ -430,13 +430,7 @@ def _session(
     ranks: Ranks,
 ) -> Session:
     settings = plan.config.settings
-    accelerate.prepare(settings, device)
-    game.to(device)
-    channels_last = settings.channels_last
-    if channels_last == "auto":
-        channels_last = len(plan.data.shape) == 3 and all(map(has_convolutions, game.players.values()))
-    if channels_last:
-        game.to(memory_format=torch.channels_last)
+    channels_last = accelerate.place(game, settings, device)
     normed = distributed.sync_batch_norm(game) if settings.sync_bn and ranks.world > 1 else 0
     share = ranks.share(settings.batch)
     pass_ = min(settings.micro_batch or share, share)
@@ -463,7 +457,7 @@ def _session(
         device=device,
         flip=settings.flip,
         in_memory=settings.in_memory,
-        channels_last=bool(channels_last),
+        channels_last=channels_last,
         rows=rows,
     )
     if not ranks.first:

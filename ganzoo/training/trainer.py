@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.config import Settings
 from ganzoo.errors import NonFiniteError, RunError, UsageError
@@ -288,11 +288,6 @@ def _cpu_gains_by_bf16() -> bool:
             seconds.append(time.perf_counter() - start)
         fastest.append(min(seconds))
     return fastest[1] * 1.2 < fastest[0]
-
-
-def has_convolutions(network: nn.Module) -> bool:
-    """Whether channels_last has anything to act on."""
-    return any(p.dim() == 4 for p in network.parameters())
 
 
 def _split(batch: Batch, size: int) -> Iterator[Batch]:
