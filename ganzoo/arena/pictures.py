@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,10 +156,16 @@ def _write(pen: ImageDraw.ImageDraw, box: Box, lines: list[str], ink: str, behin
         pen.text((x, y), line, ink, font=_FONT)
 
 
+def _pieces(text: str, width: int) -> Iterator[str]:
+    """Cut after colons and commas; what is too wide then, after other signs too."""
+    for piece in re.findall(r"[^:,]*[:,]|[^:,]+$", text):
+        yield from [piece] if _FONT.getlength(piece) <= width - _PAD else re.findall(r"[^=_-]*[=_-]|[^=_-]+$", piece)
+
+
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """A part and its options, in lines of at most so many pixels, broken after a colon or comma where that is possible."""
+    """A part and its options, in lines of at most so many pixels, broken after a colon, a comma or the like where possible."""
     line = ""
-    for piece in text.replace(":", ":\0").replace(",", ",\0").split("\0"):
+    for piece in _pieces(text, width):
         if line and _FONT.getlength(line + piece) > width - _PAD:
             yield line
             line = ""

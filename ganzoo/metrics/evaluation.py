@@ -290,18 +290,17 @@ def evaluate(
         raise UsageError(f"--samples {samples} and --reals {reals} must be at least 2")
     registry, path = get_registry(), expanded(str(subject))
     is_run, is_model = (path / "run.toml").is_file(), any((p / "config.json").is_file() for p in (path, path / "model"))
+    held = None
+    if not (is_run or is_model):
+        if at is not None or truncation is not None:
+            raise UsageError(f"{subject} holds samples, no generator: leave --checkpoint and --truncation out")
+        held = against_data(registry, None, str(subject), None, str(subject))
     data = against_data(registry, Run.open(path) if is_run else None, against, split, str(subject))
     chosen = choose_device(device)
     evaluation = Evaluation(
         metrics, Reals(*data, reals), chosen, network=network, size=size, progress=progress, registry=registry
     )
-    what: Subject
-    if is_run or is_model:
-        what = Generated(load(path, device=chosen, at=at, strict=strict), truncation)
-    else:
-        if at is not None or truncation is not None:
-            raise UsageError(f"{subject} holds samples, no generator: leave --checkpoint and --truncation out")
-        what = Held(*against_data(registry, None, str(subject), None, str(subject)), progress)
+    what: Subject = Held(*held, progress) if held else Generated(load(path, device=chosen, at=at, strict=strict), truncation)
     results = evaluation.take(what, samples, seed, picture)
     if is_run:
         Run.open(path).append_metrics([result.to_dict() for result in results])

@@ -113,6 +113,7 @@ def test_what_there_is_not(refused, cli: Cli, run: Path) -> None:
     refused(run, "--metric", "precision-raw:k=0", says=("k=0",))
     refused(run, "--metric", "kid-raw", "--split", "tests", says=("split",))
     refused("nowhere", "--against", "emoji", says=("nowhere",))
+    refused("nowhere", says=("Nor is there a file or folder 'nowhere'",))
     refused(run, "--metric", "is-lite0", says=("classifies", "inception"))
     refused(run, "--metric", "ppl", says=("style", "does not provide"))
     refused(run, "--against", "ring", "--metric", "kid-raw", says=("points", "--against"))
