@@ -138,11 +138,8 @@ def test_unit_comes_from_the_first_training_batch(size):
     layer.train()
     layer(first)
     m = torch.einsum("nf,fkc->nkc", first, tensor_of(layer))
-    nearest = torch.tensor(
-        [[min((m[i, k] - m[j, k]).abs().sum().item() for j in range(9) if j != i) for k in range(4)] for i in range(9)],
-        dtype=F64,
-    )
-    torch.testing.assert_close(nearest.mean(0), torch.full((4,), 2.0, dtype=F64))
+    distances = [(m[i] - m[j]).abs().sum(1) for i in range(9) for j in range(i)]
+    torch.testing.assert_close(torch.stack(distances).mean(0), torch.full((4,), 5.0, dtype=F64))
     unit = layer.unit.clone()
     layer(100 * second)
     assert torch.equal(layer.unit, unit)
@@ -159,6 +156,14 @@ def test_is_not_dead_at_the_start(size):
     assert by_scale.abs().mean() > 1e-3  # d o / d log T
     plain = (-((h - h.roll(1, 0)) @ torch.randn(64, 5)).abs().sum(1)).exp()
     assert size < 1 or plain.max() == 0  # what a plain T ~ N(0, 1) would have given
+
+
+def test_clusters_are_seen_as_such():
+    """Samples of a narrow cluster count as close, those of another do not, though the nearest are a thousand times as near."""
+    layer = Closeness(torch.zeros((), dtype=F64), features=8, kernels=16, dim=5)
+    centres = torch.randn(4, 8, dtype=F64)
+    o = layer.closeness(centres.repeat(8, 1) + 1e-3 * torch.randn(32, 8, dtype=F64))
+    assert 6.5 < o.mean() < 9  # seven others in each, and what the other clusters add
 
 
 def test_first_batches_without_any_distance_set_no_unit():

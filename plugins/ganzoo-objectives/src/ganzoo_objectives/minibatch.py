@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.nn.functional import normalize
 
 from ganzoo.interfaces import DataSpec, Match, Regularizer, batch_mean, in_full_precision
 
-NEAREST = 2.0  # what the mean distance to the nearest other sample is scaled to
+APART = 5.0  # what the mean distance of two samples is scaled to
 FAR = 60.0  # exp(-60) adds nothing to 1, and its gradient is no subnormal number: those take a CPU ten times as long
 
 
@@ -99,10 +98,9 @@ class Closeness(Inserted):
 
         The buffers are replaced, not written to: graphs of earlier passes hold them, and a look-ahead's are put back.
         """
-        others = distances.clone()
-        others.diagonal(dim1=1, dim2=2).fill_(math.inf)
-        nearest = batch_mean(others.amin(2).mean(1))  # [K]
-        unit = torch.where(nearest > 0, NEAREST / nearest, 1.0)
+        n = distances.shape[-1]
+        apart = batch_mean(distances.sum((1, 2)) / (n * (n - 1)))  # [K]
+        unit = torch.where(apart > 0, APART / apart, 1.0)
         self.unit = torch.where(self.measured, self.unit, unit)
         self.measured = torch.ones_like(self.measured)
 
@@ -152,8 +150,10 @@ class MinibatchDiscrimination(Regularizer):
     M_i = h_i T in R^(K x C) for features h_i and a learned tensor T; o_ik = sum over j != i of exp(-||M_ik - M_jk||_1); the
     head sees h_i and o_i + b, with a learned b that starts at -1. o grows with the batch: it is a sum over the samples that
     pass together, so reals and fakes, and micro-batches, each among themselves, and packs where samples are packed. T's columns
-    are normalised, with a learned scale each, and distances are in a unit that makes the mean one to the nearest other sample
-    2 in the first training batch, as in the authors' code: with a plain random T all are so far apart that nothing is learnt.
+    are normalised, with a learned scale each, and distances are in a unit that makes the mean one 5 in the first training
+    batch: with a plain random T all are so far apart that nothing is learnt. The authors' code makes the distance to the nearest
+    other sample 2, which on images is the same within a fifth; on clustered points it would be a unit far smaller than a
+    cluster, and o would not tell whether a batch covers the clusters.
     A head that is a convolution sees constant channels, made of features averaged over places, as in the authors' network for
     CIFAR. Memory: batch^2 K C values.
 
