@@ -158,7 +158,8 @@ def _encoder(registry: Registry, target: Any, options: Mapping[str, Any]) -> dic
     """
     parts = []
     for name, option in options_of(target).items():
-        kinds = [get_args(arm)[1] for arm in (option.annotation, *get_args(option.annotation)) if get_origin(arm) is Annotated]
+        arms = [get_args(arm) for arm in (option.annotation, *get_args(option.annotation)) if get_origin(arm) is Annotated]
+        kinds = [kind for type_, kind in arms if type_ is Part]
         part = coerce(options.get(name, option.default), option.annotation, f"option '{name}'") if kinds else None
         if isinstance(part, Part):
             parts.append((kinds[0], part))

@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import pluggy
 
-__all__ = ["API", "KINDS", "Component", "DataSpec", "Kind", "Part", "Resolutions", "hookimpl"]
+__all__ = ["API", "KINDS", "Component", "DataSpec", "FilePath", "Kind", "Part", "Resolutions", "hookimpl"]
 
 API = 1  # of the plugin interface; a plugin states the one it was written for as `ganzoo_api`
 
@@ -174,6 +174,10 @@ class Part:
 
     def build(self, *args: Any) -> Any:
         return self.target(*args, **self.options)
+
+
+# An option that names a file or a folder: made absolute, ~ expanded, so that a run goes on from any directory.
+FilePath = Annotated[str, "path"]
 
 
 def _words(value: Iterable[str] | str | None, field_name: str) -> frozenset[str]:

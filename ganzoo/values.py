@@ -18,7 +18,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ganzoo.errors import GanzooError, PluginError, UsageError, did_you_mean
-from ganzoo.plugin import Part
+from ganzoo.plugin import FilePath, Part
 
 PartMaker = Callable[[Part, str], Part]  # (part with options as given, kind) -> the part resolved
 
@@ -133,7 +133,8 @@ def _unquote(text: str, where: str) -> str:
 def coerce(value: Any, annotation: Any, where: str, part: PartMaker | None = None) -> Any:
     """`value` (Raw text, a TOML value or a Python value) as `annotation` says.
 
-    Annotations: bool, int, float, str, X | None, unions, Literal, tuple[T, ...], tuple[T, U], list[T], Annotated[Part, kind].
+    Annotations: bool, int, float, str, FilePath, X | None, unions, Literal, tuple[T, ...], tuple[T, U], list[T],
+    Annotated[Part, kind].
     Numbers in text are converted; a whole float passes for an int. `part` resolves nested parts; without it they keep their
     options as given. Raises UsageError, whose message `where` opens.
     """
@@ -141,7 +142,8 @@ def coerce(value: Any, annotation: Any, where: str, part: PartMaker | None = Non
     if origin is Annotated:
         if args[0] is Part:
             return _part(value, args[1], where, part)
-        return coerce(value, args[0], where, part)
+        found = coerce(value, args[0], where, part)
+        return os.path.abspath(os.path.expanduser(found)) if annotation == FilePath else found
     if origin in (Union, types.UnionType):
         return _union(value, annotation, where, part)
     if origin is Literal:

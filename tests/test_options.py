@@ -28,7 +28,7 @@ from ganzoo.options import (
     toml_text,
     type_text,
 )
-from ganzoo.plugin import DataSpec, Part
+from ganzoo.plugin import DataSpec, FilePath, Part
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -149,6 +149,8 @@ def test_a_broken_spec_is_refused_in_one_line(text: str, message: str) -> None:
         (Part("emoji"), Dataset, Part("emoji")),
         (Raw("[a(x=1), b]"), list[Dataset], [Part("a", {"x": "1"}), Part("b")]),
         (Raw("3"), Annotated[int, "rounds"], 3),
+        (Raw("/a/../b"), FilePath, "/b"),
+        (Raw("none"), FilePath | None, None),
     ],
 )
 def test_the_annotation_decides_the_type(value: Any, annotation: Any, expected: Any) -> None:
@@ -331,6 +333,14 @@ def test_resolve_refuses() -> None:
     with pytest.raises(UsageError, match=r"dataset 'f' needs its option 'path' \(text\)"):
         resolve(function, {}, "dataset 'f'")
     assert resolve(function, {}, "it", fill=False) == {}
+
+
+def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert coerce(Raw("pictures"), FilePath | None, "here") == str(tmp_path / "pictures")
+    assert coerce(Path("pictures"), FilePath, "here") == str(tmp_path / "pictures")
+    assert coerce(Raw("~/pictures"), FilePath, "here") == "/home/somebody/pictures"
 
 
 def test_nested_parts_are_made_wherever_they_stand() -> None:

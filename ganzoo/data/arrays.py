@@ -17,7 +17,7 @@ from ganzoo.data.hashing import content_digest, digest
 from ganzoo.data.listing import MOST_CLASSES, printable
 from ganzoo.data.paths import existing
 from ganzoo.errors import DataError, UsageError
-from ganzoo.plugin import DataSpec
+from ganzoo.plugin import DataSpec, FilePath
 
 Layout = Literal["auto", "nhwc", "nchw", "nhw", "ncl", "nd"]
 
@@ -46,7 +46,7 @@ class Array(Dataset):
     def __init__(
         self,
         *,
-        path: str,
+        path: FilePath,
         layout: Layout = "auto",
         key: str | None = None,
         res: tuple[int, int] | None = None,

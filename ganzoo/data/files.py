@@ -21,7 +21,7 @@ from ganzoo.data.listing import Listing, is_hidden, list_images, printable
 from ganzoo.data.paths import existing
 from ganzoo.data.zips import ZipReader
 from ganzoo.errors import DataError, UsageError
-from ganzoo.plugin import DataSpec
+from ganzoo.plugin import DataSpec, FilePath
 
 __all__ = ["Array", "Folder", "Zip", "open_path"]
 
@@ -122,7 +122,7 @@ class Folder(_ImageFiles):
     def __init__(
         self,
         *,
-        path: str,
+        path: FilePath,
         res: tuple[int, int] | None = None,
         fit: Fit = "cover",
         labels: bool | None = None,
@@ -169,7 +169,7 @@ class Zip(_ImageFiles):
     def __init__(
         self,
         *,
-        path: str,
+        path: FilePath,
         res: tuple[int, int] | None = None,
         fit: Fit = "cover",
         labels: bool | None = None,

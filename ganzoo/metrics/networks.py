@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ganzoo.interfaces import Dataset, DataSpec, Features
 from ganzoo.metrics.classifier import Classifier, enough_epochs, trained_classifier
+from ganzoo.plugin import FilePath
 
 
 class Raw(Features):
@@ -93,7 +94,7 @@ class Inception(Features):
     width = 2048
     size = 299
 
-    def __init__(self, data: DataSpec, *, weights: str | None = None, pretrained: bool = True) -> None:
+    def __init__(self, data: DataSpec, *, weights: FilePath | None = None, pretrained: bool = True) -> None:
         super().__init__()
         if data.modality != "image" or data.channels not in (1, 3):
             raise ValueError(f"inception sees images of 1 or 3 channels, not {data.modality} data of shape {list(data.shape)}")

@@ -180,7 +180,7 @@ def test_an_encoder_that_is_not_the_one_of_the_training_is_named(cli: Cli, run: 
             ("needs 'matching'", "which discriminator 'dcgan' does not provide; these do: discriminator 'text'"),
         ),
         ((*NETWORKS, "--data", DATA, "--reg", "packing"), ("discriminator 'text'", "no packs of samples")),
-        ((*NETWORKS, "--data", "captioned:path=absent"), ("there is no 'absent'",)),
+        ((*NETWORKS, "--data", "captioned:path=absent"), ("here/absent'",)),
         ((*NETWORKS, "--data", "captioned:path=bare"), ("2 of 2 images have no caption, 0.png, 1.png; write them into 0.txt",)),
     ],
 )

@@ -146,7 +146,7 @@ def test_what_is_refused(images, given, error, says):
     ("spec", "says"),
     [
         ("captioned", "needs path=FOLDER or data=NAME"),
-        ("captioned:path=x,data=emoji", "both path=x and data=emoji: leave one out, with data=none or path=none"),
+        ("captioned:path=x,data=emoji", "x and data=emoji: leave one out, with data=none or path=none"),
         ("captioned:data=emoji,fit=contain", r"fit and labels are of the folder in path; write those .* in data=emoji\(...\)"),
         ("captioned:data=emoji,labels=true", "fit and labels are of the folder"),
         ("captioned:data=ring", "data=ring has no captions"),

@@ -151,9 +151,9 @@ class MinibatchDiscrimination(Regularizer):
     head sees h_i and o_i + b, with a learned b that starts at -1. o grows with the batch: it is a sum over the samples that
     pass together, so reals and fakes, and micro-batches, each among themselves, and packs where samples are packed. T's columns
     are normalised, with a learned scale each, and distances are in a unit that makes the mean one 5 in the first training
-    batch: with a plain random T all are so far apart that nothing is learnt. The authors' code makes the distance to the nearest
-    other sample 2, which on images is the same within a fifth; on clustered points it would be a unit far smaller than a
-    cluster, and o would not tell whether a batch covers the clusters.
+    batch: with a plain random T all are so far apart that nothing is learnt. The authors' code makes the distance to the
+    nearest other sample 2, which on images is the same within a fifth; on clustered points that unit would be far smaller than
+    a cluster, and o would not tell whether a batch covers the clusters.
     A head that is a convolution sees constant channels, made of features averaged over places, as in the authors' network for
     CIFAR. Memory: batch^2 K C values.
 

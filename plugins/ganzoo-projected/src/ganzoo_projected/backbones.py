@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.interfaces import Condition, DataSpec, Features, Score
+from ganzoo.plugin import FilePath
 
 SMALLEST = 32  # shorter side that a convolutional backbone is shown: most have a stride of 32 in all
 MAPS = 4  # of frozen features, the deepest ones, where there are so many
@@ -162,7 +163,7 @@ class TimmFeatures(Features):
     """
 
     def __init__(
-        self, data: DataSpec, *, backbone: str = "resnet18", pretrained: bool = True, weights: str | None = None
+        self, data: DataSpec, *, backbone: str = "resnet18", pretrained: bool = True, weights: FilePath | None = None
     ) -> None:
         super().__init__()
         self.size: Size = (data.resolution[0], data.resolution[1])
@@ -210,7 +211,7 @@ class Dinov2(Features):
         *,
         backbone: str = "vit_large_patch14_dinov2.lvd142m",
         pretrained: bool = True,
-        weights: str | None = None,
+        weights: FilePath | None = None,
     ) -> None:
         super().__init__()
         if "dinov2" not in backbone:
@@ -252,7 +253,7 @@ class TimmDiscriminator(nn.Module):
         *,
         backbone: str = "resnet18",
         pretrained: bool = False,
-        weights: str | None = None,
+        weights: FilePath | None = None,
         frozen: bool = False,
         size: int | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ from ganzoo.data.paths import existing
 from ganzoo.data.splits import Split, chosen
 from ganzoo.errors import DataError, UsageError
 from ganzoo.interfaces import Dataset, Encoder
-from ganzoo.plugin import Part
+from ganzoo.plugin import FilePath, Part
 
 Array = np.ndarray[Any, Any]
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -47,7 +47,7 @@ class Captioned(Dataset):
     def __init__(
         self,
         *,
-        path: str | None = None,
+        path: FilePath | None = None,
         data: Annotated[Part, "dataset"] | None = None,
         encoder: Annotated[Part, "encoder"] = Part("hashed-words"),
         res: tuple[int, int] | None = None,

@@ -17,7 +17,7 @@ from ganzoo.data.hashing import digest
 from ganzoo.data.splits import Split, chosen
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset, DataSpec
-from ganzoo.plugin import Part
+from ganzoo.plugin import FilePath, Part
 
 Array = np.ndarray[Any, Any]
 
@@ -84,8 +84,8 @@ class Paired(_Two):
     def __init__(
         self,
         *,
-        source: str,
-        target: str,
+        source: FilePath,
+        target: FilePath,
         res: tuple[int, int] | None = None,
         fit: Fit = "cover",
         split: Split = "train",
@@ -131,7 +131,7 @@ class SideBySide(_Some):
     def __init__(
         self,
         *,
-        path: str,
+        path: FilePath,
         source: Literal["left", "right"] = "left",
         res: tuple[int, int] | None = None,
         split: Split = "train",
@@ -167,8 +167,8 @@ class Unpaired(_Two):
     def __init__(
         self,
         *,
-        source: str,
-        target: str,
+        source: FilePath,
+        target: FilePath,
         res: tuple[int, int] | None = None,
         fit: Fit = "cover",
         split: Split = "train",
@@ -198,7 +198,7 @@ class Domains(_Some):
     def __init__(
         self,
         *,
-        path: str,
+        path: FilePath,
         res: tuple[int, int] | None = None,
         fit: Fit = "cover",
         split: Split = "train",
