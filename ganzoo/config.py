@@ -138,7 +138,8 @@ class Settings:
         shared_fakes: G makes one batch a round, for the first step of both players (DCGAN's tutorial): a pass of G less
         tf32: let CUDA devices round what convolutions and products of matrices multiply to 10 bits, but where a gradient is
             differentiated again
-        compile: networks by torch.compile, but where a gradient is differentiated again; the first rounds take minutes
+        compile: networks by torch.compile, but where a gradient is differentiated again; the first rounds take minutes, and
+            noise that networks draw is other noise
         graphs: record each phase as a CUDA graph: for small networks, whose kernels take less time than to launch them
         G: how the generator learns
         D: how the discriminator learns

@@ -62,7 +62,7 @@ class Sampler:
             if store.labels is not None:
                 self._labels = torch.from_numpy(np.array(store.labels, np.int64)).to(self._device)
         else:
-            self._reader = ThreadPoolExecutor(1, "ganzoo-data")
+            self._reader = ThreadPoolExecutor(1, "ganzoo-data", initializer=self._join)
             self._ahead: deque[Future[tuple[Batch, Tensor | None]]] = deque()
 
     def draw(self) -> Batch:
@@ -102,6 +102,11 @@ class Sampler:
         self.position = state["position"]
         if not self.in_memory:
             self._ahead.clear()
+
+    def _join(self) -> None:
+        """The reading thread pins memory: on this device, for a thread of its own begins on the first."""
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device if self._device.index is not None else 0)
 
     def _fits(self) -> bool:
         free: int = torch.cuda.mem_get_info(self._device)[0] if self._device.type == "cuda" else available_memory()

@@ -132,7 +132,7 @@ def teach(
     """Adam with a linear warm-up and decay, on these rows of uint8 images as they are; frozen afterwards."""
     total = epochs * -(-len(taught) // _BATCH)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: a training on a GPU draws on undisturbed
         network.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
         network.to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.Adam(network.parameters(), _LR)

@@ -22,7 +22,7 @@ class Mine(Features):
         self.channels = (channels, 2 * channels, 4 * channels, 8 * channels)
         self.width = 8 * channels
         with torch.random.fork_rng(devices=[]):  # replace this by your network and its weights
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # not the GPUs' too, as torch.manual_seed
             self.layers = nn.ModuleList(
                 nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
                 for inputs, outputs in zip((data.channels, *self.channels), self.channels, strict=False)

@@ -19,6 +19,7 @@ from ganzoo.interfaces import Batch, Game, Phase
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 Said = list[tuple[dict[str, Tensor], float]]  # what a step has for the log, each with its weight
+_RECORDS = (2, 15)  # of torch, whose failed recordings leave nothing behind
 _WARM = 3  # steps on a side stream before a capture: libraries allocate and tune in the first ones
 
 
@@ -38,6 +39,8 @@ def place(game: Game, settings: Settings, device: torch.device) -> bool:
 def prepare(settings: Settings, device: torch.device) -> None:
     """Set what holds for the whole process."""
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)  # streams and graphs are the current device's
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     elif device.type == "cpu":
         keep_freed_memory()
@@ -128,7 +131,7 @@ def record(step: Callable[[Batch], Said], game: Game, batch: Batch) -> Graph:
     torch.cuda.current_stream().wait_stream(aside)
     before = dict(game.named_buffers())
     graph: Any = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # the reader may be pinning a batch
         said = step(fixed)
     for name, buffer in game.named_buffers():
         if buffer is not before[name]:
@@ -140,6 +143,10 @@ def why_not(settings: Settings, device: torch.device, ranks: int = 1) -> str | N
     """Why steps cannot be recorded in CUDA graphs, whatever they do; None where they can."""
     if device.type != "cuda":
         return f"graphs are of CUDA devices, not of {device}"
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _RECORDS:
+        return (
+            f"torch {torch.__version__} may not survive a recording that fails; install {'.'.join(map(str, _RECORDS))} or newer"
+        )
     if ranks > 1:
         return "ranks exchange gradients in the middle of a step"
     if settings.shared_fakes:

@@ -322,7 +322,7 @@ def _device(plan: Plan, ranks: Ranks) -> torch.device:
     settings = plan.config.settings
     device = choose_device(ranks.device(settings.device))
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device)  # before ranks meet on it
     share, group = ranks.share(settings.batch), _group(plan)
     if share % group:
         step = group * ranks.world

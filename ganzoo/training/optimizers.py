@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from ganzoo.config import PlayerConfig
 from ganzoo.errors import UsageError, did_you_mean
@@ -17,14 +17,16 @@ from ganzoo.training.schedules import Schedule
 
 # These want a closure or sparse gradients, which phases do not have.
 _UNFIT = {"Optimizer", "LBFGS", "SparseAdam"}
+# Those that CUDA graphs can hold (capturable) and whose state begins at zero, to which a recording puts it back.
+_RECORDED = (optim.Adam, optim.AdamW, optim.Adamax, optim.RAdam, optim.RMSprop, optim.Adadelta)
 
 
-def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+def optimizer_class(name: str) -> type[optim.Optimizer]:
     """torch.optim's class by its name in any case; timm's factory knows what torch lacks. Raises UsageError."""
     known = {
         key.lower(): cls
-        for key, cls in vars(torch.optim).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and key not in _UNFIT
+        for key, cls in vars(optim).items()
+        if inspect.isclass(cls) and issubclass(cls, optim.Optimizer) and key not in _UNFIT
     }
     if name.lower() in known:
         return known[name.lower()]
@@ -104,8 +106,9 @@ class PlayerOptimizer:
 
     def why_not(self) -> str | None:
         """Why a step cannot be recorded in a CUDA graph; None where it can."""
-        if not isinstance(self.torch.param_groups[0]["lr"], Tensor):
-            return f"{self.player}.optimizer = '{self.config.optimizer}' cannot be recorded; adam and adamw can"
+        if type(self.torch) not in _RECORDED:
+            known = ", ".join(cls.__name__.lower() for cls in _RECORDED)
+            return f"{self.player}.optimizer = '{self.config.optimizer}' cannot be recorded; these can: {known}"
         if self._betas is not None and not all(schedule.constant for schedule in self._betas):
             return f"{self.player}.betas change with time"
         return None
@@ -158,7 +161,7 @@ class PlayerOptimizer:
         """This optimizer's update as a differentiable function with its live moments; None where there is none written."""
         group = self.torch.param_groups[0]
         plain = not (group.get("amsgrad") or group.get("maximize") or group.get("nesterov") or group.get("weight_decay"))
-        rules = {torch.optim.Adam: _adam, torch.optim.SGD: _sgd}
+        rules = {optim.Adam: _adam, optim.SGD: _sgd}
         for cls, rule in rules.items():
             if plain and type(self.torch) is cls:
                 return lambda live, params, grads, state: rule(self.torch, live, params, grads, state)
@@ -181,7 +184,7 @@ def _options(where: str, name: str, given: Mapping[str, Any], accepted: Mapping[
 
 
 def _adam(
-    optimizer: torch.optim.Optimizer,
+    optimizer: optim.Optimizer,
     live: Mapping[str, nn.Parameter],
     params: Mapping[str, Tensor],
     grads: Mapping[str, Tensor],
@@ -217,7 +220,7 @@ def _spread(values: Tensor, sizes: list[int]) -> Tensor:
 
 
 def _sgd(
-    optimizer: torch.optim.Optimizer,
+    optimizer: optim.Optimizer,
     live: Mapping[str, nn.Parameter],
     params: Mapping[str, Tensor],
     grads: Mapping[str, Tensor],

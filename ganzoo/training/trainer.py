@@ -140,9 +140,11 @@ class Trainer:
         """Only this player's parameters ask for gradients: frozen layers stay frozen, G's step never pays for D's weights."""
         for p in optimizer.parameters.values():
             p.requires_grad_(True)
-        yield
-        for p in optimizer.parameters.values():
-            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in optimizer.parameters.values():
+                p.requires_grad_(False)
 
     def _in_precision(self, terms: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         """Each term is computed under autocast where asked for, and handed out outside of it."""
@@ -168,20 +170,16 @@ class Trainer:
 
     def time_rounds(self) -> float:
         """Seconds a round, measured on steps that are then undone: what the estimate before the first round is made of."""
-        before = self.capture()
-        position = self.batches.state_dict()
         seconds = 0.0
-        batch = self._draw()
-        for phase in self.phases:
-            self._step(phase, batch)  # the first is slow: allocation, autotuning
-            self._wait()
-            start = time.perf_counter()
-            self._step(phase, batch)
-            self._wait()
-            seconds += (time.perf_counter() - start) * phase.repeat / phase.every
-        self.statistics.fetch()
-        self.restore(before)
-        self.batches.load_state_dict(position)
+        with self._undone():
+            batch = self._draw()
+            for phase in self.phases:
+                self._step(phase, batch)  # the first is slow: allocation, autotuning
+                self._wait()
+                start = time.perf_counter()
+                self._step(phase, batch)
+                self._wait()
+                seconds += (time.perf_counter() - start) * phase.repeat / phase.every
         return seconds
 
     def record(self) -> str | None:
@@ -192,20 +190,31 @@ class Trainer:
         ]
         if any(reasons):
             return next(filter(None, reasons))
-        before, position = self.capture(), self.batches.state_dict()
-        batch, reason, recorded = self._draw(), None, {}
-        for phase in self.phases:
-            try:
-                recorded[phase.name] = record(partial(self._recorded, phase), self.game, batch)
-            except Exception as err:
-                reason = reason or f"{phase.name}: {one_line(err)}"
-        self.restore(before)
-        self.batches.load_state_dict(position)
+        reason, recorded = None, {}
+        with self._undone():
+            batch = self._draw()
+            for phase in self.phases:
+                try:
+                    recorded[phase.name] = record(partial(self._recorded, phase), self.game, batch)
+                except Exception as err:
+                    reason = reason or f"{phase.name}: {one_line(err)}"
         self.graphs = recorded
         return reason
 
+    @contextlib.contextmanager
+    def _undone(self) -> Iterator[None]:
+        """What is played inside changes nothing, also where it fails."""
+        before, position = self.capture(), self.batches.state_dict()
+        try:
+            yield
+        finally:
+            self.statistics.fetch()
+            self.restore(before)
+            self.batches.load_state_dict(position)
+
     def _recorded(self, phase: Phase, batch: Batch) -> Said:
-        self.optimizers[phase.player].clear()
+        for optimizer in self.optimizers.values():  # no gradient from outside a graph, which it would add to
+            optimizer.clear()
         return self._update(phase, batch, NoClock())  # type: ignore[arg-type]
 
     def _wait(self) -> None:
@@ -252,7 +261,7 @@ class Trainer:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of "auto", "cpu", "cuda", "cuda:N" or "mps". Raises UsageError where it is not there."""
+    """The device of "auto", "cpu", "cuda", "cuda:N" or "mps", CUDA's with a number. UsageError where it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     there = [
@@ -260,7 +269,9 @@ def choose_device(name: str) -> torch.device:
         *(f"cuda:{i}" for i in range(torch.cuda.device_count())),
         *(["mps"] if torch.backends.mps.is_available() else []),
     ]
-    if name in there or (name == "cuda" and "cuda:0" in there):
+    if name == "cuda" and "cuda:0" in there:
+        return torch.device("cuda", torch.cuda.current_device())
+    if name in there:
         return torch.device(name)
     raise UsageError(f"--device {name}: not on this machine; there is {', '.join(there)}")
 

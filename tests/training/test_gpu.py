@@ -38,6 +38,7 @@ def test_a_hard_training_runs_and_resumes(tmp_path: Path, in_memory: bool) -> No
         assert torch.allclose(value, two.tensors("generator")[name], rtol=0.05, atol=0.02), name
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_no_step_waits_for_the_device(tmp_path: Path) -> None:
     from ganzoo.training import trainer
 
@@ -45,9 +46,9 @@ def test_no_step_waits_for_the_device(tmp_path: Path) -> None:
     original = trainer.Trainer._round
 
     def watched(self: trainer.Trainer) -> None:
-        if self.round > 2:  # the first rounds allocate and tune
-            torch.cuda.set_sync_debug_mode("error")
         try:
+            if self.round > 2:  # the first rounds allocate and tune
+                torch.cuda.set_sync_debug_mode("error")
             original(self)
         except RuntimeError as err:
             waited.append(str(err))
@@ -71,6 +72,7 @@ def _error(device: str = "cuda") -> float:
     return ((seen - exact).abs().max() / exact.abs().max()).item()
 
 
+@pytest.mark.skipif(torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0), reason="this device has no TF32")
 @pytest.mark.parametrize("tf32", [True, False])
 def test_tf32_where_nothing_is_differentiated_twice(tmp_path: Path, tf32: bool) -> None:
     errors: dict[str, float] = {}
@@ -99,5 +101,6 @@ def test_compiled_and_recorded_steps_play_the_same_training(tmp_path: Path, part
             assert playing.record() is None
             assert set(playing.graphs) == {phase.name for phase in playing.phases}
         torch.manual_seed(1)
-        playing.train()
+        with torch._inductor.config.patch(fallback_random=True):  # else compiled networks draw numbers of their own
+            playing.train()
     same(plain, quick, rtol=1e-2, atol=1e-4)

@@ -150,6 +150,25 @@ def test_timing_undoes_itself() -> None:
     assert all(torch.equal(a, b) for a, b in zip(trainer.ema.network.parameters(), twin.ema.network.parameters(), strict=True))
 
 
+def test_timing_that_fails_undoes_itself_too() -> None:
+    trainer, twin = make(), make()
+    losses = trainer.game.losses
+
+    def broken(phase: Phase, batch: Batch, nimg: int) -> Any:
+        if phase.player == "G":
+            raise RuntimeError("no such kernel")
+        return losses(phase, batch, nimg)
+
+    trainer.game.losses = broken  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        trainer.time_rounds()
+    assert not any(p.requires_grad for p in trainer.game.parameters())
+    trainer.game.losses = losses  # type: ignore[method-assign]
+    trainer.train()
+    twin.train()
+    assert all(torch.equal(a, b) for a, b in zip(trainer.ema.network.parameters(), twin.ema.network.parameters(), strict=True))
+
+
 def test_what_is_not_finite_is_named_with_its_phase() -> None:
     trainer = make()
     trainer.game.poison = 8
@@ -179,6 +198,15 @@ def test_another_games_checkpoint_is_refused(tmp_path: Path) -> None:
     other.game.players["G"] = nn.Linear(2, 1)
     with pytest.raises(RunError, match="another game"):
         other.resume(checkpoint.newest(run, print))
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_a_cuda_device_has_a_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.cuda.set_device refuses one without."""
+    for function, value in {"is_available": True, "device_count": 2, "current_device": 1}.items():
+        monkeypatch.setattr(torch.cuda, function, lambda value=value: value)
+    assert choose_device(name) == torch.device("cuda:1")
+    assert choose_device("cuda:0") == torch.device("cuda:0")
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.interfaces import Condition, DataSpec, Score
+from ganzoo.interfaces import Condition, DataSpec, Score, in_full_precision
 from ganzoo_resnet.layers import ClassNorm, DownConv, Init, Norm, UpConv, at_least, initialise, normalisation, start
 
 BOTTOM = 4  # the shorter side of G's first map
@@ -44,7 +44,9 @@ class UpBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        beside = F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
+        beside = self.shortcut(x)
+        with in_full_precision(x):  # CUDA's autocast widens what is enlarged, and with it the whole block
+            beside = F.interpolate(beside, scale_factor=2.0, mode="nearest")
         for norm, convolution in zip(self.norms, (self.up, self.convolution), strict=True):
             x = convolution(F.relu(norm(x, labels) if isinstance(norm, ClassNorm) else norm(x)))
         return x + beside

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.interfaces import Condition, DataSpec
+from ganzoo.interfaces import Condition, DataSpec, in_full_precision
 
 
 def scale_of(data: DataSpec) -> int:
@@ -162,5 +162,7 @@ class RRDBGenerator(nn.Module):
         x = self.first((x + 1) / 2)
         x = x + self.after(self.body(x))
         for up in self.ups:
-            x = F.leaky_relu(up(F.interpolate(x, scale_factor=2, mode="nearest")), 0.2)
+            with in_full_precision(x):  # CUDA's autocast widens what is enlarged
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = F.leaky_relu(up(x), 0.2)
         return self.last(F.leaky_relu(self.large(x), 0.2)) * 2 - 1
