@@ -88,7 +88,7 @@ class Bench:
     def _devices(self) -> list[str]:
         """Where each training that goes on at once computes."""
         kind = choose_device(self.device)
-        if kind.type == "cuda" and kind.index is None:
+        if kind.type == "cuda" and self.device in ("auto", "cuda"):
             import torch
 
             there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
