@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import warnings
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.config import Settings
 from ganzoo.interfaces import Batch, Game, Phase
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT = 2**25  # the most that glibc can be told to
 Said = list[tuple[dict[str, Tensor], float]]  # what a step has for the log, each with its weight
 _RECORDS = (2, 15)  # of torch, whose failed recordings leave nothing behind
 _WARM = 3  # steps on a side stream before a capture: libraries allocate and tune in the first ones
@@ -25,7 +27,7 @@ _WARM = 3  # steps on a side stream before a capture: libraries allocate and tun
 
 def place(game: Game, settings: Settings, device: torch.device) -> bool:
     """Put a game on its device, in the layout that suits its layers; whether that is channels_last. Sets the process for it."""
-    prepare(settings, device)
+    prepare(settings, device, _largest(game, settings))
     channels_last = settings.channels_last
     if channels_last == "auto":
         convolves = (any(p.dim() == 4 for p in player.parameters()) for player in game.players.values())
@@ -36,27 +38,35 @@ def place(game: Game, settings: Settings, device: torch.device) -> bool:
     return channels_last
 
 
-def prepare(settings: Settings, device: torch.device) -> None:
-    """Set what holds for the whole process."""
+def prepare(settings: Settings, device: torch.device, largest: int = 0) -> None:
+    """Set what holds for the whole process; `largest` is the size of the largest buffers of a step, in bytes."""
     if device.type == "cuda":
         if device.index is not None:
             torch.cuda.set_device(device)  # streams and graphs are the current device's
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     elif device.type == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(_KEPT if largest <= _KEPT else _KEPT // 4)
     _tf32(settings.tf32)
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep buffers up to 32 MiB, its limit, that this process frees: the next step asks for the same again.
+def _largest(game: Game, settings: Settings) -> int:
+    """Bytes of the map that a discriminator's first convolution makes: about the largest buffer of a step."""
+    first = [next((m for m in match.disc.modules() if isinstance(m, nn.Conv2d)), None) for match in game.matches]
+    places = math.prod(game.data.shape[1:]) * (settings.micro_batch or settings.batch) * 4
+    return max((places * m.out_channels // math.prod(m.stride) for m in first if m is not None), default=0)
+
+
+def keep_freed_memory(most: int) -> None:
+    """Let glibc keep buffers up to so many bytes that this process frees: the next step asks for the same again.
 
     Else it returns memory at the end of the heap to the system, which hands it out again page by page, filled with zeros: 5 to
     20 % of a step on a CPU. Larger buffers stay with the system, for kept ones would leave holes, 40 % of a large network's
-    memory. Where the environment has settings of malloc, those hold.
+    memory; and where there are larger ones, those in between leave holes too, more than 10 %. Where the environment has
+    settings of malloc, those hold.
     """
     if platform.libc_ver()[0] == "glibc" and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(_M_MMAP_THRESHOLD, most)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
