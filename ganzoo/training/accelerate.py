@@ -45,7 +45,7 @@ def prepare(settings: Settings, device: torch.device, largest: int = 0) -> None:
             torch.cuda.set_device(device)  # streams and graphs are the current device's
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     elif device.type == "cpu":
-        keep_freed_memory(_KEPT if largest <= _KEPT else _KEPT // 4)
+        keep_freed_memory(_KEPT if largest <= _KEPT else _KEPT // 2)
     _tf32(settings.tf32)
 
 
