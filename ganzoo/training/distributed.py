@@ -326,8 +326,8 @@ class _Post:
         # One of its own for the watch: a connection that waits for something keeps others from asking.
         self._store, group = (dist.PrefixStore(f"ganzoo/{attempt}/{i}", store) for i, store in enumerate(stores))
         self._meet()
-        self._watching = threading.Thread(target=self._watch, name="ganzoo-ranks", daemon=True)
-        self._watching.start()
+        self.watching = threading.Thread(target=self._watch, name="ganzoo-ranks", daemon=True)
+        self.watching.start()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=_ENDLESS)
         if threading.current_thread() is threading.main_thread():
@@ -404,8 +404,6 @@ class _Post:
         self.leaving.set()
         with contextlib.suppress(RuntimeError):
             self._store.set(f"beat/{self.rank}", "left")
-        # An interpreter that ends while this thread asks the store is aborted.
-        self._watching.join(_WORDS)
 
 
 _post: _Post | None = None
@@ -438,6 +436,7 @@ def leave(code: int) -> None:
         _post.follow(_WORDS)
     _post.leave()
     if code == 0:
+        _post.watching.join(_WORDS)  # an interpreter that ends while this thread asks the store is aborted
         dist.destroy_process_group()
     else:
         sys.stdout.flush()
