@@ -54,7 +54,14 @@ class Linear(nn.Linear):
 
 # Each is the transpose of the other, and so the other's gradient, of any order. Autograd would take the second derivative of a
 # depthwise convolution channel by channel, and R1 and path length ask for it: three times slower on the CPU.
-class _Reduce(Function):
+class _Filter(Function):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, int], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.shape = inputs[2:]
+
+
+class _Reduce(_Filter):
     """A depthwise convolution; with stride 2 of even sides."""
 
     @staticmethod
@@ -62,24 +69,14 @@ class _Reduce(Function):
         return F.conv2d(x, taps, None, stride, padding, groups=len(taps))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, int], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.shape = inputs[2:]
-
-    @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         return _Expand.apply(grads[0], *ctx.saved_tensors, *ctx.shape), None, None, None
 
 
-class _Expand(Function):
+class _Expand(_Filter):
     @staticmethod
     def forward(x: Tensor, taps: Tensor, stride: int, padding: int) -> Tensor:
         return F.conv_transpose2d(x, taps, None, stride, padding, groups=len(taps))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, int], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.shape = inputs[2:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
