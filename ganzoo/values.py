@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ganzoo.errors import GanzooError, PluginError, UsageError, did_you_mean
@@ -143,7 +144,8 @@ def coerce(value: Any, annotation: Any, where: str, part: PartMaker | None = Non
         if args[0] is Part:
             return _part(value, args[1], where, part)
         found = coerce(value, args[0], where, part)
-        return os.path.abspath(os.path.expanduser(found)) if annotation == FilePath else found
+        # Not abspath: what link/.. means, the file system decides.
+        return str(Path(os.path.expanduser(found)).absolute()) if annotation == FilePath else found
     if origin in (Union, types.UnionType):
         return _union(value, annotation, where, part)
     if origin is Literal:

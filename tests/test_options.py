@@ -149,7 +149,7 @@ def test_a_broken_spec_is_refused_in_one_line(text: str, message: str) -> None:
         (Part("emoji"), Dataset, Part("emoji")),
         (Raw("[a(x=1), b]"), list[Dataset], [Part("a", {"x": "1"}), Part("b")]),
         (Raw("3"), Annotated[int, "rounds"], 3),
-        (Raw("/a/../b"), FilePath, "/b"),
+        (Raw("/link/../b/"), FilePath, "/link/../b"),
         (Raw("none"), FilePath | None, None),
     ],
 )
