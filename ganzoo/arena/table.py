@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.arena.store import Arena, Line
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import UsageError
+from ganzoo.pages import around
 from ganzoo.runs import write_atomically
 
-BEGIN, END = "<!-- arena: begin -->", "<!-- arena: end -->"
+MARKS = "<!-- arena: begin -->", "<!-- arena: end -->"
+
 Row = dict[str, Any]
 
 
@@ -181,7 +183,7 @@ def with_error(figure: Mapping[str, Any] | None) -> str:
 
 
 def check_markdown(path: Path) -> None:
-    """Raises UsageError where the table would take the place of somebody's text."""
+    """Raises UsageError where the table would take the place of somebody's text, or cannot be written."""
     if path.exists():
         _around(path)
     elif not path.absolute().parent.is_dir():
@@ -189,18 +191,10 @@ def check_markdown(path: Path) -> None:
 
 
 def write_markdown(board: Row, path: Path) -> None:
-    """Between the markers of a page, or a new file of the table alone, with markers for the next time."""
-    before, after = _around(path) if path.exists() else ("", "\n")
-    write_atomically(path, f"{before}{BEGIN}\n\n{markdown(board)}\n{END}{after}".encode())
+    """Between the marks of a page, or a new file of the table alone, with marks for the next time."""
+    before, after = _around(path) if path.exists() else (f"{MARKS[0]}\n", f"{MARKS[1]}\n")
+    write_atomically(path, f"{before}\n{markdown(board)}\n{after}".encode())
 
 
 def _around(path: Path) -> tuple[str, str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise GanzooError(f"--markdown {path} cannot be read: {getattr(err, 'strerror', None) or err}") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UsageError(f"--markdown {path}: it is there, without the lines {BEGIN} and {END} to put the table between")
-    return before, after
+    return around(path, MARKS, "--markdown", "the table")

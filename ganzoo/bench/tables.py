@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from ganzoo.bench.lines import Line, Lines
 from ganzoo.bench.protocols import DATA, Suite
-from ganzoo.errors import UsageError
+from ganzoo.pages import around
 from ganzoo.runs import write_atomically
 
 
@@ -175,30 +174,18 @@ def marks(suite: Suite) -> tuple[str, str]:
     return f"<!-- {name} -->", f"<!-- end of {name} -->"
 
 
-def check_page(page: Path, suites: Sequence[Suite]) -> str:
-    """The page's text. Raises UsageError where it cannot be read or has no place for a suite."""
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"--page {page} cannot be read: {getattr(err, 'strerror', None) or err}") from None
-    if not os.access(page, os.W_OK):
-        raise UsageError(f"--page {page} may not be written to; choose another")
+def check_page(page: Path, suites: Sequence[Suite]) -> None:
+    """Raises UsageError where it cannot be read or written, or has no place for a suite."""
     for suite in suites:
-        begin, end = marks(suite)
-        if text.count(f"{begin}\n") != 1 or f"{end}\n" not in text.partition(f"{begin}\n")[2]:
-            raise UsageError(
-                f"--page {page} has no place for the suite {suite.name}: put the lines {begin} and {end} where its figures "
-                f"belong, once"
-            )
-    return text
+        _around(page, suite)
 
 
 def write_page(page: Path, sections: Sequence[tuple[Suite, Sequence[str]]]) -> None:
     """Put each suite's lines between its marks; what is outside stays as it is."""
-    text = check_page(page, [suite for suite, _ in sections])
     for suite, lines in sections:
-        begin, end = marks(suite)
-        before, _, rest = text.partition(f"{begin}\n")
-        after = rest.partition(f"{end}\n")[2]
-        text = f"{before}{begin}\n" + "".join(f"{line}\n" for line in lines) + f"{end}\n{after}"
-    write_atomically(page, text.encode())
+        before, after = _around(page, suite)
+        write_atomically(page, (before + "".join(f"{line}\n" for line in lines) + after).encode())
+
+
+def _around(page: Path, suite: Suite) -> tuple[str, str]:
+    return around(page, marks(suite), "--page", f"the suite {suite.name}")

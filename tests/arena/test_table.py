@@ -104,13 +104,14 @@ def test_figures_have_the_digits_that_their_error_leaves(value: float, error: fl
 def test_markdown_goes_between_the_markers_of_a_page(arena: Arena, tmp_path: Path) -> None:
     fill(arena)
     page = tmp_path / "page.md"
-    page.write_text(f"Before.\n\n{table.BEGIN}\nold\n{table.END}\n\nAfter.\n")
+    begin, end = table.MARKS
+    page.write_text(f"Before.\n\n{begin}\nold\n{end}\n\nAfter.\n")
     board = table.leaderboard(arena)
     for _ in range(2):
         table.write_markdown(board, page)
         text = page.read_text()
         assert text.startswith("Before.\n\n<!--")
-        assert text.endswith(f"{table.END}\n\nAfter.\n")
+        assert text.endswith(f"{end}\n\nAfter.\n")
         assert "old" not in text
         rows = [row for row in text.splitlines() if re.match(r"\| \d", row)]
         assert [row.split(" | ")[1] for row in rows] == ["beta", "alpha", "alpha"]
@@ -122,9 +123,9 @@ def test_markdown_goes_between_the_markers_of_a_page(arena: Arena, tmp_path: Pat
     fresh = tmp_path / "fresh.md"
     table.write_markdown(board, fresh)
     table.write_markdown(board, fresh)
-    assert fresh.read_text().count(table.BEGIN) == 1
+    assert fresh.read_text().count(begin) == 1
     fresh.write_text("Somebody's own words.")
-    with pytest.raises(UsageError, match="without the lines"):
+    with pytest.raises(UsageError, match="has no place for the table: put the lines"):
         table.check_markdown(fresh)
 
 

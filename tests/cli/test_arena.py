@@ -302,7 +302,7 @@ def test_on_a_cpu_each_has_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--set", "G.ls=3"), "unknown key 'G.ls'"),
         (("--set", "G.lr"), "write KEY=VALUE"),
         (("--set", "batch=0"), "batch"),
-        (("--markdown", "taken.md"), "without the lines"),
+        (("--markdown", "taken.md"), "has no place for the table"),
         (("--blind", "taken.md"), "no page of an arena"),
         (("--out", "filled"), "--out filled: it holds no arena, but a-file"),
         (("--jobs", "0"), "--jobs"),
