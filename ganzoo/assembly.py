@@ -88,32 +88,34 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
         settings = replace(settings, ema=replace(settings.ema, half_life=settings.batch * 10 / 32))
         origins["ema.half_life"] = f"auto, from batch {settings.batch}"
 
-    loaded: dict[str, Chosen] = {"data": _load(registry, "data", merged.parts["data"])}
-    if dataset is None:
-        dataset, loaded["data"].options = _dataset(registry, loaded["data"], merged.parts["data"].origins)
-    notices += list(getattr(dataset, "notices", ()))
-    wanted = {key: part for key, part in merged.parts.items() if key != "data"}
-    for key, part in wanted.items():
+    # A wrong name, then a misfit, are told before torch is imported with the parts: at once.
+    chosen: dict[str, Chosen] = {}
+    for key, wanted in merged.parts.items():
         try:
-            loaded[key] = _load(registry, key, part)
+            chosen[key] = _choose(registry, key, wanted)
         except UsageError as err:
-            if not (part.soft and _optional(key)):
+            if not (wanted.soft and _optional(key)):
                 raise
-            notices.append(f"{key} '{part.spec.name}' ({part.origin}) was left out: {err}")
-    checks = _fit(registry, loaded, dataset, notices)
-    for key, chosen in loaded.items():
+            notices.append(f"{key} '{wanted.spec.name}' ({wanted.origin}) was left out: {err}")
+    data = chosen["data"]
+    data.target = registry.load(data.entry)
+    if dataset is None:
+        dataset, data.options = _dataset(registry, data, merged.parts["data"].origins)
+    notices += list(getattr(dataset, "notices", ()))
+    checks = _fit(registry, chosen, dataset, notices)
+    for key, part in chosen.items():
         if key != "data":
-            _options(registry, chosen, dataset.spec, settings.batch, merged.parts[key].origins)
+            _options(registry, part, dataset.spec, settings.batch, merged.parts[key].origins)
     notices += [
-        f"{part} is unconditional here: {loaded['data']} has no labels"
-        for part in loaded.values()
+        f"{part} is unconditional here: {data} has no labels"
+        for part in chosen.values()
         if part.entry.component.labels == "wanted" and not dataset.spec.classes
     ]
-    checks += check_batch(loaded, settings.batch, settings.micro_batch)
-    for key, chosen in loaded.items():
+    checks += check_batch(chosen, settings.batch, settings.micro_batch)
+    for key, part in chosen.items():
         origins[key] = merged.parts[key].origin
-        origins.update({f"{key}.{name}": merged.parts[key].origins.get(name, "default") for name in chosen.options})
-    return Plan(_config(loaded, settings), loaded, dataset, origins, notices, checks)
+        origins.update({f"{key}.{name}": merged.parts[key].origins.get(name, "default") for name in part.options})
+    return Plan(_config(chosen, settings), chosen, dataset, origins, notices, checks)
 
 
 def plan_from_table(
@@ -199,7 +201,9 @@ def _modality(registry: Registry, asked: list[Layer]) -> str:
     entry = registry.find("dataset", spec.name)
     if len(entry.component.modality) == 1:
         return next(iter(entry.component.modality))
-    dataset, _ = _dataset(registry, _load(registry, "data", _MergedPart(spec, "data")), {})
+    data = _choose(registry, "data", _MergedPart(spec, "data"))
+    data.target = registry.load(entry)
+    dataset, _ = _dataset(registry, data, {})
     return str(dataset.spec.modality)
 
 
@@ -268,14 +272,14 @@ def _optional(key: str) -> bool:
 # ---- loading and options
 
 
-def _load(registry: Registry, key: str, part: _MergedPart) -> Chosen:
+def _choose(registry: Registry, key: str, part: _MergedPart) -> Chosen:
     kind = KIND_OF[key.partition(".")[0]]
-    entry = registry.find(kind, part.spec.name)
-    return Chosen(key, part.spec.name, entry, registry.load(entry), dict(part.spec.options), part.soft)
+    return Chosen(key, part.spec.name, registry.find(kind, part.spec.name), None, dict(part.spec.options), part.soft)
 
 
 def _options(registry: Registry, part: Chosen, data: DataSpec, batch: int, origins: dict[str, str]) -> None:
-    """Type and complete a part's options, numbers for "auto" included."""
+    """Import a part, type and complete its options, numbers for "auto" included."""
+    part.target = registry.load(part.entry)
     resolved = resolve(part.target, part.options, str(part), part=partial(_nested, registry, part.nested))
     part.options = fill_auto(part.target, resolved, data, batch)
     for name, value in resolved.items():

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from ganzoo.errors import UsageError, did_you_mean
@@ -327,12 +328,15 @@ def layer_from_dict(table: Mapping[str, Any], origin: str, *, soft: bool = False
     return layer
 
 
-def layer_from_toml(text: str, origin: str) -> Layer:
+def read_config(path: Path) -> Layer:
+    """A --config file as a layer. Raises UsageError."""
     try:
-        table = tomllib.loads(text)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as err:
-        raise UsageError(f"{origin}: not TOML: {err}") from None
-    return layer_from_dict(table, origin)
+        raise UsageError(f"--config {path}: not TOML: {err}") from None
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"--config {path} cannot be read: {getattr(err, 'strerror', None) or err}") from None
+    return layer_from_dict(table, f"--config {path}")
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

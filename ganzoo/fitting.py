@@ -19,6 +19,7 @@ _PROVIDERS = ("gen", "disc", "loss", "game", "data")
 class Chosen:
     """One part of a plan: key ("gen", "reg.r1"), the declared component, its target and options.
 
+    target  None until it is imported
     nested  distributions of the parts among its options
     """
 

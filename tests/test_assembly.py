@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from ganzoo.assembly import Plan, make_plan
 from ganzoo.cli.train import layer_of
-from ganzoo.config import Layer, layer_from_toml
+from ganzoo.config import Layer, layer_from_dict
 from ganzoo.errors import UsageError
 from ganzoo.registry import get_registry
 from ganzoo.rehearsal import describe, rehearse
@@ -36,7 +37,9 @@ OPTIONS = (
 def plan(*, config: str | None = None, sets: tuple[str, ...] = (), reg: tuple[str, ...] = (), **given: str) -> Plan:
     """As `ganzoo train` makes it: keyword arguments are its options."""
     layer = layer_of(get_registry(), {**dict.fromkeys(OPTIONS), **given, "sets": sets, "reg": reg})
-    return make_plan(get_registry(), layer, layer_from_toml(config, "--config f.toml") if config is not None else None)
+    return make_plan(
+        get_registry(), layer, layer_from_dict(tomllib.loads(config), "--config f.toml") if config is not None else None
+    )
 
 
 def regs(made: Plan) -> dict[str, dict[str, object]]:
@@ -137,7 +140,7 @@ def test_what_was_only_recommended_is_dropped_with_a_notice() -> None:
         [layer_of(get_registry(), {**dict.fromkeys(OPTIONS), "data": "ring", "gen": "mlp", "sets": (), "reg": ()})],
     )[0]
     merged = assembly._Merged([layers[0], soft, *layers[1:]])
-    loaded = {key: assembly._load(get_registry(), key, part) for key, part in merged.parts.items()}
+    loaded = {key: assembly._choose(get_registry(), key, part) for key, part in merged.parts.items()}
     dataset, _ = assembly._dataset(get_registry(), loaded["data"], {})
     notices: list[str] = []
     assembly._fit(get_registry(), loaded, dataset, notices)

@@ -35,6 +35,8 @@ LIGHT = [
             ["list", "--help"],
             ["runs"],
             ["train", "--help"],
+            ["train", "--gen", "no-such"],
+            ["train", "--loss", "no-such"],
             ["nonsense"],
             ["search", "hinge"],
             ["anomaly", "fit", "--help"],

@@ -47,15 +47,18 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
     Without options: the default recipe on the embedded images.
     """
     from ganzoo.assembly import make_plan
+    from ganzoo.config import read_config
     from ganzoo.registry import get_registry
     from ganzoo.runs import expanded
-    from ganzoo.training import distributed, launch
+    from ganzoo.training import launched
 
-    if not dry_run:
+    if launched() and not dry_run:
+        from ganzoo.training import distributed
+
         distributed.join()  # before anything can fail: where one rank fails, the others hear of it
     registry = get_registry()
     layer = layer_of(registry, given)
-    plan = make_plan(registry, layer, launch.read_config(expanded(config)) if config else None)
+    plan = make_plan(registry, layer, read_config(expanded(config)) if config else None)
     if given["data"] == plan.config.data.name and os.path.isdir(given["data"]):
         plan.notices.append(f"--data {given['data']} is the data set of that name; the folder is --data ./{given['data']}")
     if dry_run:
@@ -64,6 +67,7 @@ def command(init_from: str | None, out: str | None, config: str | None, dry_run:
         show(plan)
         return 0
     from ganzoo.cli.display import display_for
+    from ganzoo.training import launch
 
     display = display_for()
     session = launch.start(plan, expanded(out) if out else None, display, init_from)

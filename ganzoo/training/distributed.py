@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ganzoo.data.cache import cores
 from ganzoo.errors import NonFiniteError, RunError, UsageError
 from ganzoo.interfaces import Batch, Game, batch_mean, sharing
-from ganzoo.training import checkpoint
+from ganzoo.training import checkpoint, launched
 
 if TYPE_CHECKING:
     from ganzoo.training.trainer import Batches, Trainer
@@ -38,11 +38,6 @@ _WORDS = 3.0  # seconds in which a rank that failed says why, before the others 
 _ENDLESS = timedelta(days=7)  # of a collective: rank 0 may measure for hours
 
 T = TypeVar("T")
-
-
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def restarts() -> int:

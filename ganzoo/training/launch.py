@@ -20,7 +20,7 @@ import torch
 
 from ganzoo import provenance
 from ganzoo.assembly import Plan, make_plan, plan_from_table
-from ganzoo.config import Layer, RunConfig, dump_toml, layer_from_dict, layer_from_toml
+from ganzoo.config import Layer, RunConfig, dump_toml, layer_from_dict, read_config
 from ganzoo.data.cache import Store, materialise
 from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
@@ -29,7 +29,7 @@ from ganzoo.metrics.evaluation import Evaluation, Reals
 from ganzoo.registry import get_registry, one_line
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run, expanded, next_directory, quote
-from ganzoo.training import accelerate, checkpoint, distributed
+from ganzoo.training import accelerate, checkpoint, distributed, launched
 from ganzoo.training.distributed import Ranks
 from ganzoo.training.evaluating import Evaluator, held_out
 from ganzoo.training.preview import Preview
@@ -236,15 +236,6 @@ def train(config: Any, out: Path | str | None = None, display: Display | None = 
     return session.run
 
 
-def read_config(path: Path) -> Layer:
-    """A --config file as a layer. Raises UsageError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"--config {path} cannot be read: {getattr(err, 'strerror', None) or err}") from None
-    return layer_from_toml(text, f"--config {path}")
-
-
 def _on(trainer: Trainer) -> str:
     """Where it trains, in words."""
     ranks, batch = trainer.ranks, trainer.batch
@@ -341,7 +332,7 @@ def _group(plan: Plan) -> int:
 
 def _goes_on(plan: Plan, out: Path | None) -> bool:
     """Whether torchrun has started this very training before. Raises UsageError where `out` holds another."""
-    if not distributed.launched():
+    if not launched():
         return False
     if out is None:
         if distributed.restarts():
