@@ -141,6 +141,7 @@ def test_what_was_only_recommended_is_dropped_with_a_notice() -> None:
     )[0]
     merged = assembly._Merged([layers[0], soft, *layers[1:]])
     loaded = {key: assembly._choose(get_registry(), key, part) for key, part in merged.parts.items()}
+    loaded["data"].target = get_registry().load(loaded["data"].entry)
     dataset, _ = assembly._dataset(get_registry(), loaded["data"], {})
     notices: list[str] = []
     assembly._fit(get_registry(), loaded, dataset, notices)
