@@ -7,6 +7,7 @@ collective may take as long as rank 0 needs to measure and to write.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -323,6 +324,7 @@ class _Post:
         self._meet()
         self.watching = threading.Thread(target=self._watch, name="ganzoo-ranks", daemon=True)
         self.watching.start()
+        atexit.register(self.part)  # somebody's own script ends without `leave`
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=group, rank=rank, world_size=world, timeout=_ENDLESS)
         if threading.current_thread() is threading.main_thread():
@@ -400,6 +402,11 @@ class _Post:
         with contextlib.suppress(RuntimeError):
             self._store.set(f"beat/{self.rank}", "left")
 
+    def part(self) -> None:
+        """Leave, and wait for the watching thread: an interpreter that ends while it asks the store is aborted."""
+        self.leave()
+        self.watching.join(_WORDS)
+
 
 _post: _Post | None = None
 _AGAIN = "A checkpoint is where to go on: the same torchrun with 'resume' and the run's directory"
@@ -429,11 +436,11 @@ def leave(code: int) -> None:
         return
     if code in (0, 130):
         _post.follow(_WORDS)
-    _post.leave()
     if code == 0:
-        _post.watching.join(_WORDS)  # an interpreter that ends while this thread asks the store is aborted
+        _post.part()
         dist.destroy_process_group()
     else:
+        _post.leave()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -165,6 +165,20 @@ def test_ctrl_c_stops_all_after_the_same_round_with_a_checkpoint(tmp_path: Path)
     assert log(out)[-1]["nimg"] == newest(out)
 
 
+def test_a_script_that_ends_by_itself(tmp_path: Path) -> None:
+    """With a watch that asks all the time: its thread does not abort the end, and who ends first is not taken for lost."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\n"
+        "from ganzoo.training import distributed\n"
+        "distributed._BEAT, distributed._SILENT = 0.001, 1500\n"
+        "time.sleep(3 * distributed.join().first)\n"
+    )
+    with torchrun(script) as process:
+        text = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, text
+
+
 def test_what_is_asked_for_wrongly_is_said_once(tmp_path: Path) -> None:
     with torchrun("-m", "ganzoo", "train", *SMALL, "--batch", "9", "--out", tmp_path / "run") as process:
         text = process.communicate(timeout=120)[0]
