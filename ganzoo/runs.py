@@ -47,6 +47,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise RunError(f"{path} could not be written: {err.strerror}; free some space or choose another --out") from None
 
 
+def is_half_written(path: Path) -> bool:
+    """Whether it is what `write_atomically` leaves where it is killed."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
+
+
 class Run:
     """The directory of one training. Raises RunError where it is no run, or is held by another process."""
 
@@ -87,7 +92,9 @@ class Run:
         """Raises UsageError where a new run cannot be made."""
         if os.path.exists(cls(path).config_file):
             raise UsageError(f"{path} already holds a run: go on with 'ganzoo resume {quote(path)}', or choose another --out")
-        if os.path.lexists(path) and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
+        if os.path.lexists(path) and (
+            not path.is_dir() or any(p.name != ".lock" and not is_half_written(p) for p in path.iterdir())
+        ):
             raise UsageError(f"--out {path}: it exists and is no empty directory; choose another")
         check_writable(path)
 

@@ -37,18 +37,20 @@ def write_page(arena: Arena, path: Path, seed: int = 0) -> int:
         runs.setdefault(line["cell"], []).append(line["run"])
     if len(runs) < 2:
         raise UsageError(f"--blind {path}: two combinations are needed to compare, and {len(runs)} has a result")
+    keys = {run: key(arena, run) for of_cell in runs.values() for run in of_cell}
     chance = random.Random(seed)
     pairs = []
     for pair in combinations(sorted(runs), 2):
-        sides = [key(arena, chance.choice(sorted(runs[cell]))) for cell in pair]
+        sides = [keys[chance.choice(sorted(runs[cell]))] for cell in pair]
         chance.shuffle(sides)
         pairs.append(sides)
     chance.shuffle(pairs)
     shown = {side for pair in pairs for side in pair}
-    sheets = {key(arena, run): run for of_cell in runs.values() for run in of_cell}
     # Sorted by key: the order of the combinations would tell.
-    images = {side: _image(arena, sheets[side]) for side in sorted(shown)}
-    content = {"arena": fingerprint(arena), "pairs": pairs, "images": images}
+    images = {side: _image(arena, run) for side, run in sorted((side, run) for run, side in keys.items()) if side in shown}
+    # What a browser keeps belongs to these pictures in this order.
+    page = hashlib.sha256(json.dumps([pairs, images]).encode()).hexdigest()[:16]
+    content = {"arena": fingerprint(arena), "page": page, "pairs": pairs, "images": images}
     write_atomically(path, _PAGE.replace("__CONTENT__", json.dumps(content)).encode())
     return len(pairs)
 
@@ -67,13 +69,14 @@ def fingerprint(arena: Arena) -> str:
 
 
 def key(arena: Arena, run: str) -> str:
-    """What a run is called on the page."""
-    return hashlib.sha256(f"{fingerprint(arena)}/{run}".encode()).hexdigest()[:12]
+    """What a run is called on the page: of its name and its picture, for the same question may be asked again."""
+    sheet = last_sheet(arena, run, _SAMPLES)
+    return hashlib.sha256(f"{fingerprint(arena)}/{run}/".encode() + sheet.tobytes()).hexdigest()[:12]
 
 
 def win_rates(arena: Arena, files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """By combination: "value", "error", "comparisons". Raises DataError for what are no answers to this arena's page."""
-    cells = {key(arena, training.name): training.cell.name for training in arena.trainings()}
+    cells = {key(arena, line["run"]): line["cell"] for line in arena.results()}
     wins: dict[str, float] = {}
     counts: dict[str, int] = {}
     for file in files:
@@ -147,6 +150,7 @@ body { font: 16px/1.5 sans-serif; margin: 1.5em auto; max-width: 72em; padding: 
 <button id="back">Back</button>
 <button id="tie">No difference</button>
 <button id="save">Save the answers</button>
+<button id="anew">Start anew</button>
 </div>
 <p id="state"></p>
 <script type="application/json" id="content">__CONTENT__</script>
@@ -154,7 +158,7 @@ body { font: 16px/1.5 sans-serif; margin: 1.5em auto; max-width: 72em; padding: 
 "use strict";
 const content = JSON.parse(document.getElementById("content").textContent);
 const element = (id) => document.getElementById(id);
-const stored = "ganzoo-" + content.arena + "-" + content.pairs.length;
+const stored = "ganzoo-" + content.page;
 let said = [];
 try { said = JSON.parse(localStorage.getItem(stored)) || []; } catch (error) { said = []; }
 let saved = true;
@@ -184,6 +188,12 @@ function back() {
   keep();
 }
 
+function anew() {
+  if (said.length && !confirm("Forget " + said.length + " answers, for another person?")) return;
+  said = [];
+  keep();
+}
+
 function keep() {
   saved = said.length === 0;
   try { localStorage.setItem(stored, JSON.stringify(said)); } catch (error) { /* a private window */ }
@@ -203,6 +213,7 @@ function save() {
 for (const word of ["left", "right", "tie"]) element(word).addEventListener("click", () => answer(word));
 element("back").addEventListener("click", back);
 element("save").addEventListener("click", save);
+element("anew").addEventListener("click", anew);
 document.addEventListener("keydown", (event) => {
   const word = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie" }[event.key];
   if (word) answer(word);

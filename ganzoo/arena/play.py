@@ -117,6 +117,9 @@ class Player:
             if self.stopping:
                 return
             if code not in (0, 130):  # 130: stopped with a checkpoint, its minutes were over
+                if run.path.is_dir() and run.in_use():  # by what an arena left behind: it was still starting, and was faster
+                    self._await_another(run)
+                    continue
                 raise _Failed(said)
             if _reached(run) == before:
                 raise _Failed(f"it trains no further: {said}")
@@ -128,9 +131,12 @@ class Player:
         if code:
             raise _Failed(said)
         line = {"run": training.name, "cell": training.cell.name, "seed": training.seed, "device": slot.device}
-        results = [json.loads(result) for result in file.read_text(encoding="utf-8").splitlines()]
+        try:
+            line |= figures(run) | {"metrics": (results := _results(file))}
+        except (ValueError, KeyError) as err:
+            raise _Failed(f"its figures cannot be read: {err}") from None
         file.unlink()
-        self.arena.add_result(line | figures(run) | {"metrics": results})
+        self.arena.add_result(line)
         with self._lock:
             self.nimg += 1
         found = f"{results[0]['metric']} {results[0]['value']:.4g}"
@@ -226,8 +232,19 @@ class Player:
         return self.budget.minutes is not None and sum(line["seconds"] for line in run.log()) >= 60 * self.budget.minutes
 
 
+def _results(file: Path) -> list[Line]:
+    """What `ganzoo eval --json` printed, a line a metric; a part may have printed lines of its own. Raises ValueError."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not (found := [json.loads(line) for line in lines if line.startswith('{"metric": ')]):
+        raise ValueError(f"{file} has none")
+    return found
+
+
 def figures(run: Run) -> Line:
-    """What a finished training says of itself: kimg, seconds, images a second (median), diversity over its last tenth."""
+    """What a finished training says of itself: kimg, seconds, images a second (median), diversity over its last tenth.
+
+    Raises ValueError where its log is lost.
+    """
     log = run.log()
     late = [line["diversity"] for line in log[-max(1, len(log) // 10) :] if "diversity" in line]
     return {

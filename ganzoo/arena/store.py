@@ -21,7 +21,7 @@ from typing import Any
 from ganzoo.arena.question import Cell, Question
 from ganzoo.config import FORMAT, RunConfig, dump_toml
 from ganzoo.errors import RunError, UsageError
-from ganzoo.runs import Run, check_writable, quote, write_atomically
+from ganzoo.runs import Run, check_writable, is_half_written, quote, write_atomically
 
 Line = dict[str, Any]
 
@@ -84,7 +84,8 @@ class Arena:
     @staticmethod
     def check_free(path: Path) -> None:
         """Raises UsageError where no new arena can be made: what one left that was stopped while it began is no hindrance."""
-        if path.is_dir() and (others := {p.name for p in path.iterdir()} - {"configs", ".lock"}):
+        there = {p.name for p in path.iterdir() if not is_half_written(p)} if path.is_dir() else set()
+        if others := there - {"configs", ".lock"}:
             raise UsageError(f"--out {path}: it holds no arena, but {sorted(others)[0]}; choose another")
         check_writable(path)
 

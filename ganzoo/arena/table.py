@@ -30,7 +30,9 @@ def leaderboard(arena: Arena, wins: Mapping[str, Row] | None = None) -> Row:
     for cell in arena.cells:
         if lines := sorted((line for line in results if line["cell"] == cell.name), key=lambda line: int(line["seed"])):
             parts = {"cell": cell.name, "gen": cell.gen, "disc": cell.disc, "loss": cell.loss, "reg": cell.reg, "aug": cell.aug}
-            rows.append(parts | _figures(lines) | ({"wins": wins.get(cell.name)} if wins is not None else {}))
+            rows.append(
+                parts | _figures(lines, arena.question.seeds) | ({"wins": wins.get(cell.name)} if wins is not None else {})
+            )
     words = {cell.name: cell.words for cell in arena.cells}
     return {
         "question": arena.question.to_dict(),
@@ -42,7 +44,7 @@ def leaderboard(arena: Arena, wins: Mapping[str, Row] | None = None) -> Row:
     }
 
 
-def _figures(lines: Sequence[Line]) -> Row:
+def _figures(lines: Sequence[Line], seeds: int) -> Row:
     metrics: dict[str, Row] = {}
     for found in (found for line in lines for found in line["metrics"]):
         metrics.setdefault(found["metric"], {"better": found["better"], "values": [], "errors": []})
@@ -51,8 +53,10 @@ def _figures(lines: Sequence[Line]) -> Row:
     for row in metrics.values():
         errors = row.pop("errors")
         row["value"] = statistics.mean(row["values"])
-        # Of one seed nothing is known but how far its own samples may mislead.
-        row["error"] = statistics.stdev(row["values"]) / math.sqrt(len(errors)) if len(errors) > 1 else errors[0]
+        # Of one seed nothing is known but how far its own samples may mislead; that is not what stands beside several.
+        row["error"] = errors[0] if seeds == 1 else None
+        if len(errors) > 1 and math.isfinite(row["value"]):
+            row["error"] = statistics.stdev(row["values"]) / math.sqrt(len(errors))
     varied = [line["diversity"] for line in lines if line["diversity"] is not None]
     return {
         "seeds": [line["seed"] for line in lines],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--samples", type=click.IntRange(min=2), default=2000, show_default=True, help="Fakes, at most.")
 @click.option("--reals", type=click.IntRange(min=2), default=10_000, show_default=True, help="Reals, at most.")
 @click.option("--split", metavar="NAME", help="Of data that have splits: held-out, test.")
-@click.option("--seed", type=click.IntRange(0, 2**62), default=0, show_default=True, help="Of the fakes.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the fakes.")
 @click.option("--truncation", type=float, metavar="X", help="1: as trained; towards 0: more usual, less varied.")
 @click.option("--checkpoint", metavar="K", help="A run's checkpoint by its kimg; without it the newest.")
 @click.option("--picture", metavar="FILE.png", help="Show the fakes that are nearest to a real, each beside it.")

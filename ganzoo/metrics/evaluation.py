@@ -22,7 +22,7 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.interfaces import Dataset, Features, Measured, Sampled
 from ganzoo.loading import load
 from ganzoo.metrics import looks
-from ganzoo.metrics.asking import Asked, build, check_uses, features_of, parse
+from ganzoo.metrics.asking import Asked, Network, build, check_uses, features_of, parse
 from ganzoo.metrics.looks import Look, Vectors
 from ganzoo.metrics.neighbours import nearest
 from ganzoo.metrics.subjects import Generated, Held, Progress, Subject
@@ -31,6 +31,7 @@ from ganzoo.options import options_of
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Registry, get_registry
 from ganzoo.runs import Run, expanded
+from ganzoo.training.accelerate import exact
 from ganzoo.training.trainer import choose_device
 from ganzoo.values import format_spec
 
@@ -109,8 +110,8 @@ class Evaluation:
         self._looks: dict[str, Look] = {}
         self._seen: dict[str, Vectors] = {}  # of the reals
 
-    def check(self, mine: DataSpec, model: Model | None, provides: frozenset[str]) -> None:
-        """Refuse what cannot be asked of such fakes, and build the networks. Raises UsageError."""
+    def check(self, mine: DataSpec, model: Model | None, provides: frozenset[str], told: bool) -> None:
+        """Refuse what cannot be asked of such fakes, and build the networks; `told`: their classes. Raises UsageError."""
         theirs = self.reals.dataset.spec
         if (mine.modality, mine.channels) != (theirs.modality, theirs.channels):
             raise UsageError(
@@ -121,16 +122,19 @@ class Evaluation:
         labelled = [one.entry for one in self.asked if one.entry.component.labels == "required"]
         if labelled and mine.classes != theirs.classes:
             raise UsageError(f"{labelled[0]} needs fakes of the same classes as the reals: {', '.join(theirs.classes[:8])}...")
+        if labelled and not told:
+            raise UsageError(f"{labelled[0]} needs fakes whose classes are known, and this generator looks at no labels")
         for one in self.asked:
             if (network := one.network) is not None and network.name not in self._networks:
                 self._networks[network.name] = features_of(network, theirs, self.registry)
 
+    @exact()
     def take(self, subject: Subject, samples: int, seed: int, picture: Path | None = None) -> list[Result]:
         """The figures of so many fakes; `picture` shows those that are nearest to a real beside it.
 
         Raises UsageError where there are too few for a metric.
         """
-        self.check(subject.data, subject.model, subject.provides)
+        self.check(subject.data, subject.model, subject.provides, subject.told)
         store = self.reals.store(self._progress)
         rows = self.reals.rows(store)
         self._look_at_reals(store, rows)
@@ -140,7 +144,7 @@ class Evaluation:
         for one in self.asked:
             real, fake = self._sides(one, subject, store, rows, fakes)
             found: Measured = build(partial(one.metric, real, fake), one.entry)
-            protocol = self._protocol(one, subject, len(rows), n, seed)
+            protocol = self._protocol(one, subject, len(rows), fakes.count, seed)
             figure = (one.name, found.value, found.error, dict(found.details), protocol)
             results.append(Result(*figure, one.metric.better, found.notes, one.asked))
         if picture is not None:
@@ -160,7 +164,8 @@ class Evaluation:
             look = Look(made, network.size, "logits" in network.entry.component.provides, self.device)
             with self._progress(f"looking at {len(rows)} reals ({network.name})") as update:
                 tick = partial(_of, update, len(rows))
-                self._seen[network.name] = looks.of_reals(look, store.fields["real"], rows, fingerprint, network.name, tick)
+                kept = f"{fingerprint}, {_made_by(network)}"
+                self._seen[network.name] = looks.of_reals(look, store.fields["real"], rows, kept, tick)
             self._looks[network.name] = look
 
     def _look_at_fakes(self, subject: Subject, n: int, store: Store, seed: int, keep: bool) -> _Fakes:
@@ -181,6 +186,7 @@ class Evaluation:
                 done += len(made)
                 update(done, n)
         return _Fakes(
+            done,
             {name: vectors.fetch() for name, vectors in seen.items()},
             torch.cat(labels) if labels else None,
             torch.cat(samples) if samples else None,
@@ -196,7 +202,8 @@ class Evaluation:
         mine = fakes.vectors[name] if name is not None else {}
         real: dict[str, Any] = {"features": reals.get("features", none)}
         fake: dict[str, Any] = {"features": mine.get("features", none)}
-        if "labels" in uses and store.labels is not None and fakes.labels is not None:
+        same = subject.data.classes == store.spec.classes  # else a label is another class there
+        if "labels" in uses and same and store.labels is not None and fakes.labels is not None:
             real["labels"], fake["labels"] = torch.from_numpy(store.labels[rows].astype(np.int64)), fakes.labels
         if "logits" in uses:
             real["logits"], fake["logits"] = reals["logits"], mine["logits"]
@@ -222,7 +229,7 @@ class Evaluation:
             "seed": seed,
         }
         if one.network is not None:
-            about["network"] = f"{one.network.name}, {one.network.entry.dist} {one.network.entry.version}"
+            about["network"] = _made_by(one.network)
             about["network's hash"] = self._looks[one.network.name].hash
             if self.reals.dataset.spec.modality == "image":
                 about["resize"] = looks.RESIZE if one.network.size is not None else "none"
@@ -250,9 +257,14 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Fakes:
+    count: int  # of a folder's, without those that could not be read
     vectors: dict[str, Vectors]
     labels: Tensor | None
     samples: Tensor | None
+
+
+def _made_by(network: Network) -> str:
+    return f"{network.name}, {network.entry.dist} {network.entry.version}"
 
 
 def _of(update: Callable[[int, int], None], total: int, done: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from ganzoo.interfaces import Features
 from ganzoo.runs import write_atomically
 
 RESIZE = "bicubic, antialiased, of 8 bits a channel"
-_FORMAT = 1  # of the kept vectors, and of how images are shown
+_FORMAT = 2  # of the kept vectors, and of how images are shown
 _BATCH = 32
 Vectors = dict[str, Tensor]  # "features" [N, F] and, of a network that classifies, "logits" [N, K]
 
@@ -68,7 +69,8 @@ class Look:
     def _hash(self) -> str:
         """Of its weights: a figure is of this network alone."""
         found = hashlib.sha256()
-        for name, value in self.network.state_dict().items():
+        values = dict(self.network.named_buffers()) | self.network.state_dict()  # those that are not saved too
+        for name, value in sorted(values.items()):
             found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:12]
 
@@ -87,11 +89,12 @@ class Seen:
         return {name: torch.cat(parts).cpu() for name, parts in self._parts.items()}
 
 
-def of_reals(
-    look: Look, real: Any, rows: np.ndarray[Any, Any], fingerprint: str, name: str, tick: Callable[[int], object]
-) -> Vectors:
-    """The vectors of these rows of a store's field, from the cache or kept there; `fingerprint` is of the data's content."""
-    key = digest(_FORMAT, fingerprint, name, look.hash, look.logits, hashlib.sha256(rows.tobytes()).hexdigest())
+def of_reals(look: Look, real: Any, rows: np.ndarray[Any, Any], name: str, tick: Callable[[int], object]) -> Vectors:
+    """The vectors of these rows of a store's field, from the cache or kept there; `name` is of the data's content and of the
+    network, whose code may change while its weights stay.
+    """
+    versions = [torch.__version__, getattr(sys.modules.get("timm"), "__version__", "")]
+    key = digest(_FORMAT, name, look.hash, look.logits, versions, hashlib.sha256(rows.tobytes()).hexdigest())
     place = cache_dir() / "features" / f"{key}.safetensors"
     try:
         return dict(load_file(place))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.interfaces import DataSpec, Measured, Metric, Sampled
+from ganzoo.metrics.subjects import seeds_of
 from ganzoo.training.preview import guarded
 
 _BATCH = 32
@@ -46,8 +47,7 @@ class PathLength(Metric):
         generator = torch.Generator().manual_seed(self.seed)
         for begin in range(0, self.paths, _BATCH):
             n = min(_BATCH, self.paths - begin)
-            seeds = range(self.seed + 2 * begin, self.seed + 2 * (begin + n))
-            x, labels = model.inputs(seeds)
+            x, labels = model.inputs(seeds_of(self.seed, 2 * begin, 2 * (begin + n)))
             if labels is not None:
                 labels = labels[:n].repeat(2)  # both ends of a path are of one class
             t = (torch.rand(n, generator=generator) if self.at == "full" else torch.zeros(n)).to(x.device)[:, None, None]

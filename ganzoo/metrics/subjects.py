@@ -16,18 +16,30 @@ from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.metrics.looks import unit
 from ganzoo.models import Model
-from ganzoo.plugin import DataSpec
+from ganzoo.plugin import Component, DataSpec
 
 _BATCH = 64
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
+def seeds_of(seed: int, begin: int, end: int) -> range:
+    """Of an evaluation's samples: two seeds of it have none in common, or their figures would not tell how far they vary."""
+    return range((seed << 32) + begin, (seed << 32) + end)
+
+
+def is_told(component: Component | None, data: DataSpec) -> bool:
+    """Whether a generator's fakes have classes: it is told them, or makes each of a record that has one."""
+    makes_of_records = bool(data.text) or (component is not None and "translate" in component.provides)
+    return makes_of_records or component is None or component.labels not in ("ignored", "refused")
+
+
 class Subject(Protocol):
-    """What makes the fakes, or has them."""
+    """What makes the fakes, or has them; `told`: with their classes, where the data have any."""
 
     data: DataSpec
     model: Model | None
     provides: frozenset[str]
+    told: bool
 
     def count(self, samples: int, reals: Store) -> int:
         """How many there will be, where this many are asked for."""
@@ -48,9 +60,11 @@ class Generated:
     truncation: float | None = None
     data: DataSpec = field(init=False)
     provides: frozenset[str] = field(init=False)
+    told: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.data = self.model.data
+        self.told = is_told(self.model.component, self.data)
         self.provides = self.model.component.provides if self.model.component is not None else frozenset()
 
     def count(self, samples: int, reals: Store) -> int:
@@ -70,12 +84,13 @@ class Generated:
             labels = None if reals.labels is None else torch.from_numpy(reals.labels[rows.numpy()].astype(np.int64))
         for begin in range(0, n, _BATCH):
             part = slice(begin, min(begin + _BATCH, n))
-            x, _ = self.model.inputs(range(seed + begin, seed + part.stop))
+            seeds = seeds_of(seed, part.start, part.stop)
+            x, _ = self.model.inputs(seeds)
             mine = None if labels is None else labels[part]
             model = self.model if text is None else replace(self.model, text=text[part])
             on_device = None if mine is None else mine.to(model.device)
-            for made in model.batches(x, on_device, self.truncation, seed + begin):
-                yield made, mine
+            for made in model.batches(x, on_device, self.truncation, seeds[0]):
+                yield made, mine if self.told else None
 
     def _labels(self, n: int, reals: Store, random: torch.Generator) -> Tensor | None:
         classes = self.data.classes
@@ -97,11 +112,11 @@ class Generated:
         if k and self.data.domains and labels is not None:
             labels = (labels + torch.randint(1, k, (len(rows),), generator=random)) % k
         for to in range(k) if k and labels is not None else [None]:
-            mine = rows if to is None or labels is None else rows[(labels == to).numpy()]
+            mine = np.arange(len(rows)) if to is None or labels is None else (labels == to).numpy().nonzero()[0]
             for begin in range(0, len(mine), _BATCH):
-                images = unit(np.asarray(reals.fields[name][mine[begin : begin + _BATCH]]))
-                made = self.model.translate(images, to=to)
-                yield made, None if to is None else torch.full((len(made),), to)
+                part = mine[begin : begin + _BATCH]
+                made = self.model.translate(unit(np.asarray(reals.fields[name][rows[part]])), to=to)
+                yield made, None if labels is None else labels[part]
 
     def protocol(self) -> dict[str, Any]:
         config = self.model.config
@@ -118,6 +133,7 @@ class Held:
     progress: Progress
     model: None = None
     provides: frozenset[str] = frozenset()
+    told: bool = True
 
     @property
     def data(self) -> DataSpec:

@@ -75,6 +75,17 @@ def _tf32(allowed: bool) -> None:
 
 
 @contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Nothing is rounded to TF32's 10 bits, whatever the process allows: what is measured means the same on every device."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    _tf32(False)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
 def suited(phase: Phase, settings: Settings) -> Iterator[None]:
     """What is differentiated twice is not rounded to TF32's 10 bits, nor compiled: torch could not differentiate it again."""
     if not (phase.twice and (settings.tf32 or settings.compile)):

@@ -40,6 +40,7 @@ class Playing:
     rows: np.ndarray[Any, Any]
     device: torch.device
     kimg: float
+    told: bool
     model: None = None
     provides: frozenset[str] = frozenset()
 
@@ -58,7 +59,7 @@ class Playing:
             batch = self.game.draw(self.sampler.pick(random.choice(self.rows, size)), generator)
             with torch.no_grad(), guarded(self.device, seed + begin):
                 made = self.game.generate(self.network, batch)
-            yield made.float(), batch.get("asked", batch.get("labels"))
+            yield made.float(), batch.get("asked", batch.get("labels")) if self.told else None
 
     def protocol(self) -> dict[str, Any]:
         return {"kimg": self.kimg, "ema": True}
@@ -77,9 +78,10 @@ class Evaluator:
         samples: int,
         seed: int,
         group: int,
+        told: bool,
     ) -> None:
         self._evaluation, self._sampler, self._rows, self._held = evaluation, sampler, rows, held
-        self._device, self._samples, self._seed, self._group = device, samples, seed, group
+        self._device, self._samples, self._seed, self._group, self._told = device, samples, seed, group, told
         first = evaluation.asked[0]
         self.name, self.better = first.name, first.metric.better
         self.best: tuple[float, int] | None = None  # value, images seen
@@ -92,7 +94,7 @@ class Evaluator:
 
     def take(self, game: Game, network: nn.Module, nimg: int) -> tuple[list[Result], dict[str, float], bool]:
         """The figures, what goes into the log, and whether the first is the best so far. `network`: the settled average."""
-        playing = Playing(game, network, self._sampler, self._rows, self._device, nimg / 1000)
+        playing = Playing(game, network, self._sampler, self._rows, self._device, nimg / 1000, self._told)
         results = self._evaluation.take(playing, self._samples, self._seed)
         stats = {result.metric: result.value for result in results}
         if (gap := self._gap(game, nimg)) is not None:

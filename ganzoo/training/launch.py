@@ -26,6 +26,7 @@ from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.fitting import coupled
 from ganzoo.metrics.evaluation import Evaluation, Reals
+from ganzoo.metrics.subjects import is_told
 from ganzoo.registry import get_registry, one_line
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run, expanded, next_directory, quote
@@ -406,8 +407,12 @@ def _evaluation(plan: Plan, device: torch.device) -> Evaluation | None:
         return None
     name = str(plan.chosen["data"].name)
     evaluation = Evaluation(settings.metrics, Reals(plan.dataset, name, settings.reals), device)
-    evaluation.check(plan.data, None, frozenset())
+    evaluation.check(plan.data, None, frozenset(), _is_told(plan))
     return evaluation
+
+
+def _is_told(plan: Plan) -> bool:
+    return is_told(plan.chosen["gen"].entry.component, plan.data)
 
 
 def _session(
@@ -456,7 +461,8 @@ def _session(
         return Session(plan, run, Trainer(game, sampler, settings, device, writer, ranks), writer, display)
     evaluator = None
     if evaluation is not None and rows is not None and held is not None:
-        evaluator = Evaluator(evaluation, sampler, rows, held, device, settings.eval.samples, settings.seed, _group(plan))
+        which = settings.eval.samples, settings.seed, _group(plan), _is_told(plan)
+        evaluator = Evaluator(evaluation, sampler, rows, held, device, *which)
     records = sampler.records(_PREVIEWED) if plan.data.of_records else None
     preview = Preview(game, device, settings.seed, _class_counts(store), records)
     draw = partial(plan.dataset.draw, real=np.array(store.fields["real"][:4096]))

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganzoo.arena import blind, pictures, table
+from ganzoo.arena import blind, pictures, play, table
 from ganzoo.arena.question import Cell, Question
 from ganzoo.arena.store import Arena
 from ganzoo.config import dump_toml
 from ganzoo.errors import DataError, UsageError
+from ganzoo.runs import Run
 
 GENS, DISCS = ("alpha", "beta"), ("gamma:width=4", "delta")
 COLOURS = {"alpha-gamma": (200, 0, 0), "alpha-delta": (0, 200, 0), "beta-gamma": (0, 0, 200)}
@@ -72,7 +74,9 @@ def test_means_errors_and_order(arena: Arena) -> None:
     assert (last["kimg"], last["minutes"]) == (10.5, 1.5)
     assert last["seeds"] == [0, 1]
     assert last["diversity"] == pytest.approx(0.55)
-    assert board["rows"][0]["metrics"]["kid-raw"]["error"] == 0.25  # of one seed, that of its samples
+    assert board["rows"][0]["metrics"]["kid-raw"]["error"] is None  # one seed of two: nothing to put beside the others'
+    arena.question = replace(arena.question, seeds=1)
+    assert table.leaderboard(arena)["rows"][0]["metrics"]["kid-raw"]["error"] == 0.25  # that of its samples
     assert board["waiting"] == ["beta-gamma-s1"]
     assert board["notes"] == ["few samples"]
 
@@ -225,6 +229,51 @@ def test_answers_become_win_rates(arena: Arena, tmp_path: Path) -> None:
     assert "| win rate |" in text
     assert "| 1.00 ± 0.15 |" in text
     assert "win rate: of the times" in text
+
+
+def test_the_same_question_with_other_pictures_is_another_page(arena: Arena, tmp_path: Path) -> None:
+    """Neither what a browser keeps nor a file of answers is taken for the other's."""
+    fill(arena)
+    blind.write_page(arena, tmp_path / "page.html")
+    held = content((tmp_path / "page.html").read_text())
+    left, right = held["pairs"][0]
+    file = tmp_path / "answers.json"
+    file.write_text(json.dumps({"arena": held["arena"], "answers": [{"left": left, "right": right, "said": "tie"}]}))
+    assert blind.win_rates(arena, [file])
+    for path in arena.path.glob("runs/*/samples/*.png"):
+        Image.effect_noise((128, 64), 50).save(path)
+    blind.write_page(arena, tmp_path / "page.html")
+    assert content((tmp_path / "page.html").read_text())["page"] != held["page"]
+    with pytest.raises(DataError, match="not in"):
+        blind.win_rates(arena, [file])
+
+
+def test_a_seed_without_a_figure_does_not_end_the_table(arena: Arena) -> None:
+    arena.add_result(line("alpha-gamma", 0, 4.0))
+    arena.add_result(line("alpha-gamma", 1, float("inf")))
+    assert "| inf |" in table.markdown(table.leaderboard(arena))
+
+
+def test_what_a_kill_left_half_written_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / ".arena.toml.4242.tmp").write_text("half")
+    (tmp_path / ".run.toml.4242.tmp").write_text("half")
+    Arena.check_free(tmp_path)
+    Run.check_free(tmp_path)
+    (tmp_path / "mine.tmp").write_text("somebody's")
+    for place in (Arena, Run):
+        with pytest.raises(UsageError, match="choose another"):
+            place.check_free(tmp_path)
+
+
+def test_figures_are_read_between_what_a_part_prints(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    file.write_text('a line of a plugin\n{"metric": "kid", "value": 1}\n{1, 2}\n')
+    assert play._results(file) == [{"metric": "kid", "value": 1}]
+    file.write_text("a line of a plugin\n")
+    with pytest.raises(ValueError, match="has none"):
+        play._results(file)
+    with pytest.raises(ValueError, match="no median"):
+        play.figures(Run(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganzoo.data import splits
 from ganzoo.data.dataset import Dataset
 from ganzoo.data.hashing import digest
 from ganzoo.errors import UsageError
@@ -119,3 +120,16 @@ def test_what_cannot_be_learned_is_refused() -> None:
         trained_classifier(bare)
     with pytest.raises(UsageError, match="held_out=1"):
         trained_classifier(Halves(), held_out=1)
+
+
+def test_of_a_dozen_images_none_may_be_held_out() -> None:
+    data = Halves(8)
+    data.names = [name for name in map(str, range(100)) if _is_taught(name)][:8]
+    assert np.isnan(trained_classifier(data, epochs=1).accuracy)
+
+
+def _is_taught(name: str) -> bool:
+    try:
+        return bool(splits.chosen([name], "train", 0.1))
+    except UsageError:
+        return False
