@@ -13,7 +13,7 @@ from typing import Any
 
 from ganzoo.catalog import get_catalog
 from ganzoo.config import KIND_OF, Layer, RunConfig, Settings, layer_from_dict, make_settings, settings_keys
-from ganzoo.errors import UsageError
+from ganzoo.errors import DataError, UsageError
 from ganzoo.fitting import Chosen, check_batch, guard, misfit
 from ganzoo.options import Spec, fill_auto, options_of, parse_resolution, parse_spec, resolve
 from ganzoo.plugin import DataSpec, Part
@@ -51,7 +51,7 @@ class Plan:
         """All whose parts are in use, nested ones too."""
         return set().union(*({part.entry.dist, *part.nested} for part in self.chosen.values()))
 
-    def build(self, initialise: Callable[[str, Any], None] = lambda role, network: None) -> Any:
+    def build(self, initialise: Callable[[str, Any, str], None] = lambda role, network, name: None) -> Any:
         """The game, on torch's current default device. Weights are a function of the seed."""
         import torch
 
@@ -112,6 +112,8 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
         if part.entry.component.labels == "wanted" and not dataset.spec.classes
     ]
     checks += check_batch(chosen, settings.batch, settings.micro_batch)
+    if settings.flip and dataset.spec.modality != "image":
+        raise UsageError(f"flip=true mirrors images; {data} holds {dataset.spec.modality} data: leave it out")
     for key, part in chosen.items():
         origins[key] = merged.parts[key].origin
         origins.update({f"{key}.{name}": merged.parts[key].origins.get(name, "default") for name in part.options})
@@ -121,9 +123,17 @@ def make_plan(registry: Registry, cli: Layer, config: Layer | None = None, datas
 def plan_from_table(
     registry: Registry, table: Mapping[str, Any], origin: str, changes: Mapping[str, Any] | None = None, dataset: Any = None
 ) -> Plan:
-    """The plan of a run.toml; `changes` are settings that replace its own."""
+    """The plan of a run.toml; `changes` are settings that replace its own.
+
+    Raises DataError where the data are others by now: their classes would be taken for those that were trained on.
+    """
     layer = Layer("the command line", settings=dict(changes or {}))
-    return make_plan(registry, layer, layer_from_dict(table, origin), dataset)
+    plan = make_plan(registry, layer, layer_from_dict(table, origin), dataset)
+    was, now = table.get("spec"), plan.data.to_dict()
+    if was is not None and (other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))):
+        words = f"its {other[0]} were {was.get(other[0])} and are {now.get(other[0])}"
+        raise DataError(f"{plan.chosen['data']} has changed since {origin} was written: {words}; put it back")
+    return plan
 
 
 # ---- which layers there are

@@ -68,6 +68,8 @@ def options_of(target: Any) -> dict[str, Option]:
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is not parameter.KEYWORD_ONLY or name in options:
                 continue
+            if name == "name":
+                raise PluginError(f"{function.__qualname__}: no option may be called 'name': run.toml keeps the part's there")
             required = parameter.default is parameter.empty
             default = None if required else parameter.default
             options[name] = Option(name, _annotation(function, name), default, required, meanings.get(name, ""))

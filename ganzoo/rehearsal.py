@@ -12,6 +12,7 @@ from ganzoo.errors import PluginError, UsageError
 from ganzoo.fitting import guard
 from ganzoo.options import format_value
 from ganzoo.plugin import DataSpec
+from ganzoo.training.schedules import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ def rehearse(plan: Plan) -> Shapes:
     with torch.device("meta"):
         game = plan.build()
     rule = _optimizers(game, settings)["D"].rule()
+    Schedule(settings.ema.half_life, settings.kimg, "ema.half_life")
+    _expect_phases(plan, game)
     for match in game.matches:
         match.d_rule = rule
     size = settings.micro_batch or settings.batch
@@ -40,18 +43,33 @@ def rehearse(plan: Plan) -> Shapes:
     return Shapes(counts, plan.data.shape, logits)
 
 
+def _expect_phases(plan: Plan, game: Any) -> None:
+    """A penalty joins the phases of its player and interval: without any it would say nothing, silently."""
+    from ganzoo.interfaces import Regularizer
+
+    known = {(phase.player, phase.every) for phase in game.phases()}
+    for match in game.matches:
+        for name, reg in zip(match.names, match.regs, strict=True):
+            for player in sorted(reg.players) if type(reg).forward is not Regularizer.forward else ():
+                if (player, reg.every) not in known:
+                    part = plan.chosen["game"]
+                    every = "in every round" if reg.every == 1 else f"every {reg.every} rounds"
+                    raise PluginError(f"{part} of {part.entry.dist} has no phase of {player} {every}, where '{name}' belongs")
+
+
 def _optimizers(game: Any, settings: Settings) -> dict[str, Any]:
     """Each player's optimizer on stand-ins of its parameters: names, options, rates and schedules are checked."""
     import torch
     from torch import nn
 
-    from ganzoo.training.optimizers import PlayerOptimizer
+    from ganzoo.training.optimizers import PlayerOptimizer, expect_resumable
 
     out = {}
     for name, player in game.players.items():
         shapes = [p.shape for p in player.parameters() if p.requires_grad]
         stand_ins = nn.ParameterList(torch.zeros(()).expand(shape) for shape in shapes)
         out[name] = PlayerOptimizer(name, stand_ins, getattr(settings, name), game.phases(), settings.kimg)
+        expect_resumable(name, getattr(settings, name))
     return out
 
 

@@ -144,8 +144,7 @@ def coerce(value: Any, annotation: Any, where: str, part: PartMaker | None = Non
         if args[0] is Part:
             return _part(value, args[1], where, part)
         found = coerce(value, args[0], where, part)
-        # Not abspath: what link/.. means, the file system decides.
-        return str(Path(os.path.expanduser(found)).absolute()) if annotation == FilePath else found
+        return _path(found, where) if annotation == FilePath else found
     if origin in (Union, types.UnionType):
         return _union(value, annotation, where, part)
     if origin is Literal:
@@ -191,6 +190,15 @@ def _number(text: str) -> int | float | None:
         except ValueError:
             continue
     return None
+
+
+def _path(text: str, where: str) -> str:
+    path = str(Path(os.path.expanduser(text)).absolute())  # not abspath: what link/.. means, the file system decides
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: {path!r} is not UTF-8, and run.toml could not hold it; rename it") from None
+    return path
 
 
 def _union(value: Any, annotation: Any, where: str, part: PartMaker | None) -> Any:

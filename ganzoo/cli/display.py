@@ -27,7 +27,22 @@ class Plain:
         self._file = sys.stderr if err else sys.stdout
 
     def say(self, words: str) -> None:
-        print(words, file=self._file, flush=True)
+        with self._enduring():
+            print(words, file=self._file, flush=True)
+
+    @contextlib.contextmanager
+    def _enduring(self) -> Iterator[None]:
+        """A pipe or terminal that is gone, or a full disk, is no reason to end a training: nothing more is said.
+
+        Ctrl-C in `ganzoo train | tee log` ends tee first.
+        """
+        try:
+            yield
+        except OSError as err:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
+            with contextlib.suppress(OSError):
+                print(f"ganzoo: nothing more is printed ({err.strerror}); the run goes on", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -94,7 +109,8 @@ class Live(Plain):
         self._live: Any = None
 
     def say(self, words: str) -> None:
-        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+        with self._enduring():
+            self._console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:

@@ -13,8 +13,10 @@ from ganzoo.training.trainer import choose_device
 
 def show(plan: Any) -> None:
     """The resolved configuration with origins, each player's parameters and output shape, and every check."""
+    from ganzoo.training.launch import evaluation_of
+
     shapes = rehearse(plan)
-    choose_device(plan.config.settings.device)
+    evaluation_of(plan, choose_device(plan.config.settings.device))
     origins = {key: (value, origin) for key, value, origin in describe(plan)}
     for line in _annotated(plan.config.to_toml(), origins):
         click.echo(line)

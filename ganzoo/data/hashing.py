@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 _SETTLED = 2.0  # seconds: a file changed more recently may change again within one tick of the file system's clock
 
@@ -25,6 +26,11 @@ def digest(*parts: object) -> str:
     """Hex digest of plain values (what JSON can hold; tuples as lists)."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def digest_of_labels(labels: Any) -> str:
+    """Hex digest of class indices [N], "" of None."""
+    return "" if labels is None else digest(labels.astype("<i8").tobytes().hex())
 
 
 def content_digest(files: Iterable[tuple[str, Path]]) -> str:

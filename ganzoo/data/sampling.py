@@ -47,8 +47,6 @@ class Sampler:
             raise UsageError(f"--batch {batch} must be a multiple of the number of processes, {world}")
         if seed < 0:
             raise UsageError(f"--seed {seed} must be at least 0")
-        if flip and store.spec.modality != "image":
-            raise UsageError(f"flip=true mirrors images; the data are {store.spec.modality}")
         self.position = 0
         self._store, self._batch, self._share, self._rank = store, batch, batch // world, rank
         self._device = torch.device(device)

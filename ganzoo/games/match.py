@@ -340,7 +340,8 @@ class Match(nn.Module):
 class Parts:
     """What a game is built from: each call makes a new part, built for `data`.
 
-    `initialise` sees each network (role "G" or "D") before anything is attached to it: fine-tuning loads weights there.
+    `initialise` sees each network (role "G" or "D") before anything is attached to it: fine-tuning loads weights there. Where
+    a player has several, `name` is what it holds this one under: a run's weights find their network by it.
     """
 
     make_gen: Callable[[DataSpec], nn.Module]
@@ -348,21 +349,21 @@ class Parts:
     make_loss: Callable[[DataSpec], Loss]
     make_regs: Sequence[tuple[str, Callable[[DataSpec], Regularizer]]] = ()
     make_augment: Callable[[DataSpec], Augment] | None = None
-    initialise: Callable[[str, nn.Module], None] = lambda role, network: None
+    initialise: Callable[[str, nn.Module, str], None] = lambda role, network, name: None
 
-    def generator(self, data: DataSpec) -> nn.Module:
+    def generator(self, data: DataSpec, name: str = "") -> nn.Module:
         gen = self.make_gen(data)
-        self.initialise("G", gen)
+        self.initialise("G", gen, name)
         return gen
 
-    def match(self, gen: nn.Module, data: DataSpec) -> Match:
+    def match(self, gen: nn.Module, data: DataSpec, name: str = "") -> Match:
         """A match of `gen` against a new discriminator of `data`, with its own loss, regularizers and augmentation."""
         regs = [(name, make(data)) for name, make in self.make_regs]
         shown = data
         for _, reg in regs:
             shown = reg.data(shown)
         disc = self.make_disc(shown)
-        self.initialise("D", disc)
+        self.initialise("D", disc, name)
         augment = self.make_augment(data) if self.make_augment else None
         return Match(gen, disc, self.make_loss(data), regs, augment, data)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ganzoo.data.cache import materialise, wait_for
 from ganzoo.data.dataset import Dataset
-from ganzoo.data.hashing import cache_dir, digest
+from ganzoo.data.hashing import cache_dir, digest, digest_of_labels
 from ganzoo.data.splits import chosen
 from ganzoo.errors import RunError, UsageError
 from ganzoo.runs import write_atomically
@@ -89,7 +89,7 @@ def trained_classifier(
         blank = Classifier(spec.channels, len(spec.classes))
     if not cache:
         return _train(blank, dataset, held_out, seed, epochs, progress)
-    labels = digest(np.asarray(dataset.labels).astype("<i8").tobytes().hex())
+    labels = digest_of_labels(np.asarray(dataset.labels))
     key = digest(_FORMAT, dataset.fingerprint(), spec.to_dict(), labels, held_out, seed, epochs)
     place = cache_dir() / "classifiers" / f"{key}.safetensors"
     with contextlib.ExitStack() as stack:

@@ -44,11 +44,14 @@ class Initial:
             raise UsageError(f"--init-from {source}: neither a run (run.toml) nor an exported model (generator.safetensors)")
 
     @torch.no_grad()
-    def __call__(self, role: str, network: nn.Module) -> None:
+    def __call__(self, role: str, network: nn.Module, name: str = "") -> None:
         weights = self._weights.get(role)
         if weights is None:
             self._say(f"--init-from {self._source} has nothing for {role}: it starts from random weights")
             return
+        # Of a player that holds several networks, this one's; an exported model is one by itself.
+        mine = {full.removeprefix(f"{name}."): value for full, value in weights.items() if full.startswith(f"{name}.")}
+        weights, role = mine or weights, f"{role}.{name}" if name else role
         own = network.state_dict()
         fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
         network.load_state_dict(fitting, strict=False)

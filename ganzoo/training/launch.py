@@ -22,6 +22,7 @@ from ganzoo import provenance
 from ganzoo.assembly import Plan, make_plan, plan_from_table
 from ganzoo.config import Layer, RunConfig, dump_toml, layer_from_dict, read_config
 from ganzoo.data.cache import Store, materialise
+from ganzoo.data.hashing import digest_of_labels
 from ganzoo.data.sampling import Sampler
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.fitting import coupled
@@ -147,7 +148,7 @@ def start(plan: Plan, out: Path | None, display: Display, init_from: str | None 
     ranks = distributed.join()
     rehearse(plan)
     device = _device(plan, ranks)
-    evaluation = _evaluation(plan, device)
+    evaluation = evaluation_of(plan, device)
     _settle_precision(plan, device, ranks)
     if ranks.told(lambda: _goes_on(plan, out)):
         assert out is not None
@@ -196,10 +197,10 @@ def resume(path: Path | str, display: Display, kimg: float | None = None, strict
         plan = plan_from_table(get_registry(), table, str(run.config_file))
         saved = checkpoint.newest(run, display.say) if ranks.first else None
         device = _device(plan, ranks)
-        evaluation = _evaluation(plan, device)
+        evaluation = evaluation_of(plan, device)
         store = _read(plan, display, ranks)
-        if (was := table["dataset"].get("fingerprint")) not in (None, plan.dataset.fingerprint()):
-            display.say(f"the data of {plan.chosen['data']} have changed since the run began (they were {str(was)[:12]})")
+        if changed := [name for name, now in _identity(plan).items() if table["dataset"].get(name, now) != now]:
+            display.say(f"the data of {plan.chosen['data']} have changed since the run began (another {changed[0]})")
         with _short_of_memory(plan, device):
             session = _session(plan, run, plan.build(), store, device, display, evaluation, ranks)
         if saved is not None:
@@ -375,12 +376,17 @@ def _class_counts(store: Store) -> list[int]:
     return [] if store.labels is None else np.bincount(store.labels, minlength=len(store.spec.classes)).tolist()
 
 
+def _identity(plan: Plan) -> dict[str, str]:
+    """What tells these data from others: of images, or of their labels."""
+    return {"fingerprint": plan.dataset.fingerprint(), "labels": digest_of_labels(plan.dataset.labels)}
+
+
 def _table(plan: Plan, store: Store) -> dict[str, Any]:
     """run.toml: the configuration, and records of what it was resolved with."""
     dataset = {
         "records": len(store),
         "skipped": len(store.skipped),
-        "fingerprint": plan.dataset.fingerprint(),
+        **_identity(plan),
         "class_counts": _class_counts(store),
     }
     return {
@@ -392,15 +398,15 @@ def _table(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
-def _initial(source: str | None, display: Display) -> Callable[[str, Any], None]:
+def _initial(source: str | None, display: Display) -> Callable[[str, Any, str], None]:
     if source is None:
-        return lambda role, network: None
+        return lambda role, network, name: None
     from ganzoo.training.initial import Initial
 
     return Initial(expanded(source), display.say)
 
 
-def _evaluation(plan: Plan, device: torch.device) -> Evaluation | None:
+def evaluation_of(plan: Plan, device: torch.device) -> Evaluation | None:
     """What is to be measured on the way, refused before any data is read."""
     settings = plan.config.settings.eval
     if not settings.metrics:

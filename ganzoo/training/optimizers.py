@@ -75,7 +75,10 @@ class PlayerOptimizer:
         self._betas: list[Schedule] | None = None
         self._ratio = lazy_ratio(player, phases) if "betas" in accepted else 1.0
         if "betas" in accepted:
-            betas = config.betas or accepted["betas"].default
+            betas, own = config.betas or accepted["betas"].default, accepted["betas"].default
+            if isinstance(own, Iterable) and len(betas) != len(tuple(own)):
+                given = f"{player}.betas = {list(betas)}"
+                raise UsageError(f"{given}: optimizer '{spec.name}' has {len(tuple(own))}: {list(own)} unless told otherwise")
             self._betas = [Schedule(beta, total_kimg, f"{player}.betas", below=1) for beta in betas]
             options["betas"] = tuple(schedule.at(0) for schedule in self._betas)
         if "fused" in accepted and all(p.device.type in ("cpu", "cuda") for p in self.parameters.values()):
@@ -88,6 +91,7 @@ class PlayerOptimizer:
             self.torch = cls(list(self.parameters.values()), lr=lr, **options)
         except (TypeError, ValueError, RuntimeError) as err:
             raise UsageError(f"{player}.optimizer = '{config.optimizer}': {err}") from None
+        self._began = _numbers(self.torch.param_groups[0])
 
     def begin(self, kimg: float) -> None:
         """Before a phase of this player: its rates at this time, empty gradients."""
@@ -128,13 +132,14 @@ class PlayerOptimizer:
         return float(self.torch.param_groups[0]["lr"])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Moments and step counts as "PARAMETER:KEY"."""
+        """Moments and step counts as "PARAMETER:KEY"; plain numbers that a rule counts in, "PARAMETER:KEY!" and ":KEY!"."""
         out = {}
         for name, p in self.parameters.items():
-            for key, value in self.torch.state.get(p, {}).items():
-                if isinstance(value, Tensor):
-                    out[f"{name}:{key}"] = value
-        return out
+            held = self.torch.state.get(p, {})
+            out.update({f"{name}:{key}": value for key, value in held.items() if isinstance(value, Tensor)})
+            out.update({f"{name}:{key}!": _packed(value) for key, value in _numbers(held).items()})
+        counted = _numbers(self.torch.param_groups[0]).items() - self._began.items()
+        return out | {f":{key}!": _packed(value) for key, value in counted if key != "lr"}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         if self.graphs and self.torch.state:
@@ -142,8 +147,13 @@ class PlayerOptimizer:
                 held.copy_(state[full]) if full in state else held.zero_()
             return
         self.torch.state.clear()
+        group = self.torch.param_groups[0]
+        group.update({key: value for key, value in self._began.items() if key != "lr"})
         for full, value in state.items():
             name, _, key = full.rpartition(":")
+            if key.endswith("!"):
+                (self.torch.state[self.parameters[name]] if name else group)[key[:-1]] = value.item()
+                continue
             p = self.parameters[name]
             if value.shape == p.shape and value.dim() > 0:
                 # With other strides than its weight's, fused Adam on channels_last is silently wrong.
@@ -166,6 +176,31 @@ class PlayerOptimizer:
             if plain and type(self.torch) is cls:
                 return lambda live, params, grads, state: rule(self.torch, live, params, grads, state)
         return None
+
+
+def _numbers(held: Mapping[str, Any]) -> dict[str, bool | int | float]:
+    return {key: value for key, value in held.items() if isinstance(value, (bool, int, float))}
+
+
+def _packed(value: bool | int | float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+
+
+def expect_resumable(player: str, config: PlayerConfig) -> None:
+    """Refuse a rule whose memory no checkpoint could hold, after a step of its own. Raises UsageError."""
+    weight = nn.ParameterList([torch.ones(3, 2)])
+    optimizer = PlayerOptimizer(player, weight, config, [], 1.0)
+    optimizer.begin(0)
+    weight[0].sum().backward()
+    refused = f"{player}.optimizer = '{config.optimizer}'"
+    with torch.random.fork_rng(devices=[]):  # some draw
+        try:
+            optimizer.torch.step()
+        except RuntimeError as err:
+            raise UsageError(f"{refused} does not step after a plain backward pass ({err}); choose another") from None
+    held = optimizer.torch.state[weight[0]]
+    if odd := held.keys() - _numbers(held) - {key for key, value in held.items() if isinstance(value, Tensor)}:
+        raise UsageError(f"{refused} remembers what no checkpoint can hold ({', '.join(sorted(odd))}); choose another")
 
 
 def _options(where: str, name: str, given: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:

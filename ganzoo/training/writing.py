@@ -36,7 +36,9 @@ class Observers:
             try:
                 if (call := getattr(observer, hook, None)) is not None:
                     call(**facts)
-            except Exception as err:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as err:  # SystemExit too: an observer that exits would end the training without a word
                 self._watching.remove((name, observer))
                 at = traceback.extract_tb(err.__traceback__)[-1]
                 what = f"{type(err).__name__}: {err} ({at.filename}:{at.lineno})"
@@ -134,6 +136,8 @@ class RunWriter(Writer):
     def known(self, lines: list[dict[str, Any]]) -> None:
         if self._evaluator is not None:
             self._evaluator.known(lines)
+            if (best := self._evaluator.best) is not None and (self.run.checkpoints_dir / stamp(best[1])).is_dir():
+                self.run.mark_best(stamp(best[1]))  # it was killed between the checkpoint and its mark
             self._evaluated = max((int(line["nimg"]) for line in lines if "nimg" in line), default=0)
 
     def start(self, trainer: Trainer, config: Mapping[str, Any]) -> None:

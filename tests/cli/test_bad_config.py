@@ -86,3 +86,21 @@ def test_a_path_in_a_file_is_a_path(cli: Cli) -> None:
     for args in (("--config", "c.toml"), ("--set", "data=pictures"), ("--data", "pictures/")):
         out, _ = cli("train", "--dry-run", "--device", "cpu", "--gen", "dcgan", *args)
         assert tomllib.loads(out)["data"]["path"] == str(Path("pictures").absolute())
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--set", "ema.half_life=often"), ("ema.half_life", "often")),
+        (
+            ("--data", "grid", "--gen", "mlp", "--disc", "mlp", "--set", "flip=true"),
+            ("flip=true", "dataset 'grid' holds points"),
+        ),
+        (("--eval", "nosuch"), ("no metric 'nosuch'",)),
+        (("--set", "D.optimizer=adahessian"), ("D.optimizer = 'adahessian' does not step",)),
+    ],
+)
+def test_what_a_dry_run_refuses_as_the_training_does(args: tuple[str, ...], says: tuple[str, ...], cli: Cli) -> None:
+    args = ("train", "--gen", "dcgan:channels=4", "--disc", "dcgan:channels=4", "--res", "8", *args)
+    args = tuple(a for i, a in enumerate(args) if "grid" not in args or (a != "--res" and args[i - 1] != "--res"))
+    assert cli.refused(*args, "--out", "run", says=says) == cli.refused(*args, "--dry-run", says=says)

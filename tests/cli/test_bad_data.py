@@ -170,3 +170,47 @@ def test_arrays(cli: Cli) -> None:
     # All alike: nothing to learn, and no reason to fail. Two of them have no distance that fakes could be measured by.
     cli("train", *cli.tiny, "--data", "good.npy", "--out", "alike")
     cli("train", *cli.tiny, "--data", "good.npy", "--out", "single", "--micro-batch", "1", "--disc", "dcgan:norm=none")
+
+
+def test_a_folder_whose_name_no_file_could_hold(cli: Cli) -> None:
+    place = os.fsdecode(b"p\xe9")
+    pictures(place, 4)
+    cli.refused("train", *cli.tiny, "--data", place, "--out", "run", says=("option 'path'", "is not UTF-8", "rename it"))
+
+
+def test_data_that_are_others_by_now(cli: Cli) -> None:
+    """A class that has another name has another number: what went on would train dogs as cats."""
+    for name in ("cat", "dog"):
+        pictures(f"animals/{name}", 8)
+    cli("train", *cli.tiny, "--data", "animals", "--out", "run")
+    Path("animals/cat").rename("animals/zcat")
+    says = ("dataset 'folder' has changed", "classes were ['cat', 'dog'] and are ['dog', 'zcat']", "put it back")
+    for command in (
+        ("resume", "run", "--kimg", "0.064"),
+        ("explore", "run", "--neighbours", "--out", "x.png"),
+        ("eval", "run"),
+    ):
+        if command[0] != "eval":  # which may be held against anything
+            cli.refused(*command, code=1, says=says)
+    Path("animals/zcat").rename("animals/cat")
+    os.replace("animals/cat/0000.png", "animals/dog/cat.png")
+    out, _ = cli("resume", "run", "--kimg", "0.064")
+    assert "the data of dataset 'folder' have changed since the run began" in out
+
+
+def test_labels_that_are_others_by_now(cli: Cli) -> None:
+    import json
+
+    pictures("animals", 8)
+
+    def label(first: int) -> None:
+        labels = [[f"{i:04d}.png", (i + first) % 2] for i in range(8)]
+        Path("animals/dataset.json").write_text(json.dumps({"labels": labels}))
+
+    label(0)
+    cli("train", *cli.tiny, "--data", "animals", "--out", "run")
+    out, _ = cli("resume", "run", "--kimg", "0.064")
+    assert "have changed" not in out
+    label(1)
+    out, _ = cli("resume", "run", "--kimg", "0.096")
+    assert "have changed since the run began (another labels)" in out

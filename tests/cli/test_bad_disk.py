@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,3 +126,22 @@ def test_while_data_are_decoded(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
         cli.fails("train", *cli.tiny, "--data", "pictures", "--out", "new", code=1, says=says)
     assert not Path("new").exists()
     cli("train", *cli.tiny, "--data", "pictures", "--out", "new")
+
+
+def test_ctrl_c_that_ends_tee_first_is_a_ctrl_c_all_the_same(tmp_path: Path) -> None:
+    """`ganzoo train | tee log`: what is said after it goes nowhere, and the checkpoint is written."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "ganzoo", "train", "--data", "grid", "--gen", "mlp", "--disc", "mlp", "--device", "cpu"]
+    with subprocess.Popen(
+        [*command, "--kimg", "1000", "--out", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "kimg " not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert said.splitlines() == ["ganzoo: nothing more is printed (Broken pipe); the run goes on"]
+    assert list(out.glob("checkpoints/0*"))

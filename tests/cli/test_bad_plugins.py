@@ -19,7 +19,8 @@ NETWORKS = """
 import os, signal
 import torch
 from torch import nn
-from ganzoo.interfaces import Loss, Regularizer
+from ganzoo.games.adversarial import Adversarial
+from ganzoo.interfaces import Loss, Phase, Regularizer
 
 class Plain(nn.Module):
     def __init__(self, data):
@@ -58,6 +59,10 @@ class Falls(Plain):
 class Wide(Plain):
     def forward(self, x, condition):
         return torch.cat([super().forward(x, condition)] * 2, 3)
+
+class Named(Plain):
+    def __init__(self, data, *, name: str = "resnet50"):
+        super().__init__(data)
 
 class Nothing(Plain):
     def forward(self, x, condition):
@@ -120,13 +125,18 @@ class Patient(Counting):
 class Overreaching(Regularizer):
     def forward(self, play):
         raise RuntimeError("this penalty\\n is not for you")
+
+class Forgetful(Adversarial):
+    def phases(self):
+        return [Phase("D/main", "D"), Phase("G/main", "G")]
 """
 
 PARTS = {
-    "generator": "plain raises refuses no-width falls wide nothing hungry greedy",
+    "generator": "plain raises refuses no-width falls wide nothing hungry greedy named",
     "discriminator": "judge falling single silent",
     "loss": "poisoned impatient patient",
     "regularizer": "overreaching",
+    "game": "forgetful",
 }
 
 
@@ -245,6 +255,27 @@ def test_an_observer_that_raises_is_dropped_and_the_training_goes_on(cli: Cli, o
     out, _ = cli(*base("--gen", "dcgan:channels=4", "--disc", "dcgan:channels=4"))
     assert out.count("observer ganzoo-watch failed and is left out from here on: OSError: no network") == 1
     assert "done: run" in out
+
+
+def test_an_observer_that_exits_is_dropped_too(cli: Cli, odd: Site) -> None:
+    odd.add(
+        "ganzoo-watch",
+        "import sys\nfrom ganzoo.plugin import hookimpl\n@hookimpl\ndef ganzoo_run_tick(run):\n    sys.exit(3)\n",
+    )
+    out, _ = cli(*base("--gen", "dcgan:channels=4", "--disc", "dcgan:channels=4"))
+    assert out.count("observer ganzoo-watch failed and is left out from here on: SystemExit: 3") == 1
+    assert "done: run" in out
+
+
+def test_an_option_that_would_take_the_parts_own_place(cli: Cli, odd: Site) -> None:
+    cli.refused(*base("--gen", "named"), code=1, says=("no option may be called 'name'",))
+
+
+def test_a_game_that_forgets_a_lazy_phase(cli: Cli, odd: Site) -> None:
+    networks = ("--gen", "dcgan:channels=4,z_dim=8", "--disc", "dcgan:channels=4,norm=none", "--game", "forgetful")
+    says = ("game 'forgetful'", "no phase of D every 2 rounds, where 'r1' belongs")
+    cli.refused(*base(*networks, "--reg", "r1:every=2"), code=1, says=says)
+    cli(*base(*networks, "--reg", "r1:every=1"), "--dry-run")
 
 
 def test_a_regularizer_that_raises_is_an_error_of_one_line(cli: Cli, odd: Site) -> None:

@@ -151,8 +151,6 @@ def test_points_are_left_alone() -> None:
         assert np.array_equal(np.sort(batch["real"].numpy(), 0), np.sort(values, 0))
         batch["real"].zero_()  # what was drawn is the caller's own
     assert np.abs(values).min() > 0
-    with pytest.raises(UsageError, match="mirrors images"):
-        Sampler(store, batch=4, seed=0, flip=True)
 
 
 def test_a_view_of_a_file_in_another_layout(tmp_path: Any) -> None:

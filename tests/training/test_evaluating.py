@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_a_run_that_goes_on_knows_its_best(measured, tmp_path):
     assert first == min(taken)
     session.play()
     assert [line["nimg"] for line in Run.open(whole).metrics() if line["metric"] == "kid-raw"] == [40, 80, 88, 120, 160]
+
+
+def test_a_mark_that_was_lost_is_made_again(measured, tmp_path):
+    """A kill between a checkpoint and its mark."""
+    place = tmp_path / "run"
+    shutil.copytree(measured.path, place)
+    best = measured.best()
+    (place / "checkpoints/best").unlink()
+    session = launch.resume(place, Silent())
+    session.run.unlock()
+    assert Run.open(place).best() == best
 
 
 def launch_plan(table):

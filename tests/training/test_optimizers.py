@@ -11,7 +11,7 @@ from torch import nn
 from ganzoo.config import PlayerConfig
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Phase
-from ganzoo.training.optimizers import PlayerOptimizer, lazy_ratio, optimizer_class
+from ganzoo.training.optimizers import PlayerOptimizer, expect_resumable, lazy_ratio, optimizer_class
 
 MAIN = [Phase("D/main", "D")]
 
@@ -65,7 +65,11 @@ def test_the_norm_is_of_the_whole_player_and_clipped() -> None:
     assert torch.allclose(steps, torch.tensor([0.6, 0.0, 0.8]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adam", "adam:fused=false", "adamw", "rmsprop:momentum=.5", "sgd:momentum=.9"])
+@pytest.mark.parametrize(
+    "name",
+    # timm's count in plain numbers: of a parameter, or of all
+    ["adam", "adam:fused=false", "adamw", "rmsprop:momentum=.5", "sgd:momentum=.9", "adabelief", "nadamlegacy", "adan"],
+)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_state_survives_a_round_trip_with_any_layout(name: str, layout: torch.memory_format) -> None:
     """The trap: moments restored contiguous beside channels_last weights make fused Adam silently wrong."""
@@ -81,11 +85,12 @@ def test_state_survives_a_round_trip_with_any_layout(name: str, layout: torch.me
             network.bias.grad = gradient.sum((1, 2, 3))
             optimizer.step()
 
-    play(straight, make(straight, optimizer=name, lr=0.01), gradients)
-    first = make(broken, optimizer=name, lr=0.01)
+    settings = {"optimizer": name, "lr": 0.01, "betas": None}
+    play(straight, make(straight, **settings), gradients)
+    first = make(broken, **settings)
     play(broken, first, gradients[:3])
     saved = {key: value.contiguous().clone() for key, value in first.state_dict().items()}
-    second = make(broken, optimizer=name, lr=0.01)
+    second = make(broken, **settings)
     second.load_state_dict(saved)
     play(broken, second, gradients[3:])
     assert torch.equal(straight.weight, broken.weight)
@@ -148,11 +153,30 @@ def test_no_rule_is_said_so() -> None:
         ({"optimizer": "sgd", "betas": (0.5, 0.9)}, "has no betas"),
         ({"optimizer": "adam:eps=-1"}, "eps"),
         ({"optimizer": "lbfgs"}, "no optimizer named 'lbfgs'"),
+        ({"optimizer": "adan", "betas": (0.5, 0.9)}, "'adan' has 3"),
+        ({"optimizer": "adam", "betas": (0.5,)}, "'adam' has 2"),
     ],
 )
 def test_bad_settings(settings: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         make(nn.Linear(1, 1), **settings)
+
+
+class Listing(torch.optim.SGD):
+    """It remembers its gradients in a list."""
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        for p in self.param_groups[0]["params"]:
+            self.state[p]["past"] = [*self.state[p].get("past", []), p.grad]
+        super().step()
+
+
+@pytest.mark.parametrize(("name", "words"), [("listing", r"no checkpoint can hold \(past\)"), ("adahessian", "does not step")])
+def test_rules_that_no_training_could_go_on_with_are_refused(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim, "Listing", Listing, raising=False)
+    expect_resumable("D", PlayerConfig())
+    with pytest.raises(UsageError, match=words):
+        expect_resumable("D", PlayerConfig(optimizer=name, betas=None))
 
 
 def test_what_torch_lacks_comes_from_timm() -> None:

@@ -192,3 +192,29 @@ def test_cyclegan_with_hinge_r1_and_spectral_norm_is_one_command():
     }
     plan = make_plan(get_registry(), layer_from_dict(table, "the test"))
     assert rehearse(plan).generated == (3, 32, 32)
+
+
+def test_a_run_of_both_directions_starts_both(tmp_path):
+    """Each network finds its own weights among the player's."""
+    import ganzoo
+    from ganzoo.loading import plan_of
+    from ganzoo.runs import Run
+    from ganzoo.training.initial import Initial
+
+    config = {
+        "gen": "resnet-translator:channels=4,blocks=1",
+        "disc": "patch:channels=4",
+        "game": "cycle",
+        "data": "emoji-unpaired:res=[16,16]",
+        "batch": 2,
+        "kimg": 0.002,
+        "device": "cpu",
+    }
+    run = ganzoo.train(config, tmp_path / "run")
+    said = []
+    game = plan_of(Run.open(run.path)).build(Initial(run.path, said.append))
+    trained = ganzoo.load(run.path).network.state_dict()
+    mine = game.players["G"][THERE].state_dict()
+    assert all(torch.equal(mine[name], value) for name, value in trained.items())
+    assert [words.partition(":")[0] for words in said] == ["G.there", "D.there", "G.back", "D.back"]
+    assert not torch.equal(*(next(iter(game.players["G"][name].parameters())) for name in (THERE, BACK)))

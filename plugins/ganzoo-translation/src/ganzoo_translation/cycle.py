@@ -27,7 +27,7 @@ class Cycle(Game):
         there, back = data.replace(classes=()), data.source.replace(source=data.replace(source=None, classes=()))
         self._specs, matches = {THERE: there, BACK: back}, {}
         for name, spec in self._specs.items():
-            matches[name] = parts.match(parts.generator(spec), spec.replace(source=None))
+            matches[name] = parts.match(parts.generator(spec, name), spec.replace(source=None), name)
         matches[THERE].pair_with(matches[BACK])
         self.players["G"] = nn.ModuleDict({name: match.gen for name, match in matches.items()})
         self.players["D"] = nn.ModuleDict({name: match.disc for name, match in matches.items()})
