@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganzoo.data.cache import materialise
 from ganzoo.errors import UsageError
 from ganzoo.registry import create
 from ganzoo_translation.data_sets import chosen
@@ -39,6 +40,18 @@ def test_pairs_go_by_name_whatever_the_ending(tmp_path):
     found = {(value(dataset, i, "source"), value(dataset, i)) for i in range(2)}
     assert found == {(0, 101), (1, 100)}
     assert dataset.spec.source.shape == dataset.spec.shape == (3, 8, 12)
+
+
+def test_the_two_of_a_pair_have_one_size_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    names = [f"{i:04}.bmp" for i in range(1200)]
+    write(tmp_path / "a", names, size=(1, 2))
+    write(tmp_path / "b", names, size=(1, 2))
+    write(tmp_path / "b", names[1100:1101], size=(2, 2))
+    dataset = create("dataset", "paired", source=str(tmp_path / "a"), target=str(tmp_path / "b"), res=(1, 2), split="all")
+    store = materialise(dataset)
+    assert store.skipped == [(names[1100], "its pair is of 1x2 and 2x2 pixels (HxW), so it is not aligned")]
+    assert len(store) == 1199
 
 
 def test_a_split_is_of_names_and_the_two_make_the_whole(folders):
@@ -120,6 +133,9 @@ def test_what_is_refused(tmp_path, folders):
     write(tmp_path / "tall", [f"{i}.png" for i in range(5)], size=(16, 12))
     with pytest.raises(UsageError, match="8x12 and 16x12 pixels"):
         create("dataset", "paired", source=folders["source"], target=str(tmp_path / "tall"), res=(8, 8))
+    write(tmp_path / "twice", [*(f"{i}.png" for i in range(5)), "3.jpg"])
+    with pytest.raises(UsageError, match=r"twice: 3\.jpg and 3\.png differ in their ending alone"):
+        create("dataset", "paired", source=str(tmp_path / "twice"), target=folders["target"])
     with pytest.raises(UsageError, match="--res makes them one size"):
         create("dataset", "unpaired", source=folders["source"], target=str(tmp_path / "tall"))
     with pytest.raises(UsageError, match="no two halves side by side"):

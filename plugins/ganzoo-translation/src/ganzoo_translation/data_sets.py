@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from ganzoo.data.decoding import Fit, outlines, read_header
 from ganzoo.data.files import Folder
 from ganzoo.data.hashing import digest
+from ganzoo.data.listing import printable
 from ganzoo.data.splits import Split, chosen
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset, DataSpec
@@ -70,7 +71,8 @@ def _folders(source: str, target: str, res: tuple[int, int] | None, fit: Fit) ->
 class Paired(_Two):
     """Aligned pairs: two folders in which a pair has one name, whatever its ending.
 
-    Raises UsageError where a name has no partner, and where the two of a pair differ in size.
+    Raises UsageError where a name has no partner or two files have it, and where the two of one of the first 1,000 pairs differ
+    in size; later ones that do are left out as unreadable.
 
     Options:
         source: the folder to translate from
@@ -92,7 +94,7 @@ class Paired(_Two):
         held_out: float = 0.1,
     ) -> None:
         sides = _folders(source, target, res, fit)
-        stems = [{str(PurePosixPath(name).with_suffix("")): i for i, name in enumerate(side.names)} for side in sides]
+        stems = [_stems(side.names, path) for side, path in zip(sides, (source, target), strict=True)]
         for here, there, path, other in ((0, 1, source, target), (1, 0, target, source)):
             if lone := sorted(stems[here].keys() - stems[there].keys()):
                 shown = ", ".join(lone[:3]) + (f" and {len(lone) - 3} more" if len(lone) > 3 else "")
@@ -100,12 +102,38 @@ class Paired(_Two):
         names = sorted(stems[0])
         kept = [names[i] for i in chosen(names, split, held_out)]
         pairs = [(stems[0][name], stems[1][name]) for name in kept]
-        for of_source, of_target in pairs[:1000]:
-            one, other = _size(Path(source, sides[0].names[of_source])), _size(Path(target, sides[1].names[of_target]))
-            if one and other and one != other:
-                sizes = " and ".join("x".join(map(str, size)) for size in (one, other))
-                raise UsageError(f"{sides[1].names[of_target]}: its pair is of {sizes} pixels (HxW), so it is not aligned")
+        self._files = [(Path(source, sides[0].names[a]), Path(target, sides[1].names[b])) for a, b in pairs]
+        for (_, of_target), files in zip(pairs[:1000], self._files, strict=False):
+            if apart := _apart(files):
+                raise UsageError(f"{sides[1].names[of_target]}: {apart}")
         super().__init__(sides[0], sides[1], pairs, "paired")
+
+    def fingerprint(self) -> str:
+        return digest("of one size", super().fingerprint())
+
+    def decode(self, index: int) -> dict[str, Array]:
+        if apart := _apart(self._files[index]):
+            raise ValueError(apart)
+        return super().decode(index)
+
+
+def _stems(names: Sequence[str], path: str) -> dict[str, int]:
+    """The places of names without their endings. Raises UsageError where two are one."""
+    found: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if (first := found.setdefault(str(PurePosixPath(name).with_suffix("")), i)) != i:
+            both = f"{printable(names[first])} and {printable(name)}"
+            raise UsageError(f"{path}: {both} differ in their ending alone, so which of them is paired? Remove one")
+    return found
+
+
+def _apart(files: tuple[Path, Path]) -> str | None:
+    """Why two images are no pair, by their headers; None where they may be one."""
+    one, other = map(_size, files)
+    if not one or not other or one == other:
+        return None
+    sizes = " and ".join("x".join(map(str, size)) for size in (one, other))
+    return f"its pair is of {sizes} pixels (HxW), so it is not aligned"
 
 
 def _size(path: Path) -> tuple[int, int] | None:
