@@ -43,6 +43,7 @@ class _ImageFiles(Dataset):
         check_res(res)
         self._adding = threading.Lock()
         headers = self._survey(where)
+        self.one_size = len({header.size for header in headers}) == 1  # of those looked at
         if any(header.deep for header in headers):
             self.notices.append(DEEP)
         grey = channels == "grey" or (channels == "auto" and all(header.grey for header in headers))

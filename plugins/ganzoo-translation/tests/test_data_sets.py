@@ -138,6 +138,13 @@ def test_what_is_refused(tmp_path, folders):
         create("dataset", "paired", source=str(tmp_path / "twice"), target=folders["target"])
     with pytest.raises(UsageError, match="--res makes them one size"):
         create("dataset", "unpaired", source=folders["source"], target=str(tmp_path / "tall"))
+    for i, size in enumerate([(64, 128), (70, 140), (64, 128)]):
+        write(tmp_path / "sizes", [f"{i}.png"], size=size)
+    with pytest.raises(
+        UsageError, match="sizes: the images differ in size: say one half's with --res HxW, such as --res 64x64"
+    ):
+        create("dataset", "side-by-side", path=str(tmp_path / "sizes"))
+    assert create("dataset", "side-by-side", path=str(tmp_path / "sizes"), res=(64, 64)).spec.resolution == (64, 64)
     with pytest.raises(UsageError, match="no two halves side by side"):
         create("dataset", "side-by-side", path=str(tmp_path / "tall"))
     with pytest.raises(UsageError, match="no multiple of scale=5"):

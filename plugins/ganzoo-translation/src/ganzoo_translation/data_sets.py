@@ -151,7 +151,7 @@ class SideBySide(_Some):
     Options:
         path: the folder
         source: the half to translate from
-        res: height and width of one half; none: half of the images' own
+        res: height and width of one half; none: half of the images' own, which must agree
         split: train, held-out or all of the pairs
         held_out: the share that is held out, by name
     """
@@ -167,6 +167,10 @@ class SideBySide(_Some):
     ) -> None:
         whole = Folder(path=path, res=None if res is None else (res[0], 2 * res[1]), fit="stretch", labels=False)
         height, width = whole.spec.resolution
+        if res is None and not whole.one_size:  # a folder then chooses a square, whatever is in its two halves
+            raise UsageError(
+                f"{path}: the images differ in size: say one half's with --res HxW, such as --res {height}x{height}"
+            )
         if width % 2 or width < height:
             raise UsageError(f"{path}: images of {height}x{width} are no two halves side by side; --res HxW is one half's size")
         super().__init__(whole, split, held_out)
