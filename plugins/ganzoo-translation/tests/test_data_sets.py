@@ -93,6 +93,16 @@ def test_domains(tmp_path):
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_domains_go_by_other_names_than_the_top_folders(tmp_path):
+    for place in ("only/A", "only/B", "listed/one", "listed/two"):
+        write(tmp_path / place, ["0.png"])
+    (tmp_path / "listed" / "dataset.json").write_text('{"labels": [["one/0.png", 1], ["two/0.png", 0]]}')
+    (tmp_path / "around").mkdir()
+    (tmp_path / "only").rename(tmp_path / "around" / "only")
+    for place, domains in (("around", ("A", "B")), ("listed", ("0", "1"))):
+        assert create("dataset", "domains", path=str(tmp_path / place), split="all").spec.domains == domains
+
+
 def test_bicubic_halving_of_a_plain_image_is_plain_and_keeps_its_place():
     dataset = create("dataset", "downscaled:data=emoji(res=[32,32]),scale=4,split=all")
     record = dataset.decode(7)

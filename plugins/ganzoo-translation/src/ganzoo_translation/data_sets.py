@@ -238,10 +238,12 @@ class Domains(_Some):
     ) -> None:
         every = Folder(path=path, res=res, fit=fit, labels=True)
         classes = every.spec.classes
-        folders = {entry.name for entry in os.scandir(Path(path).expanduser()) if entry.is_dir() and entry.name[0] not in "._"}
+        entries = [entry for entry in os.scandir(Path(path).expanduser()) if entry.is_dir() and entry.name[0] not in "._"]
+        folders = {printable(entry.name) for entry in entries}
         if len(classes) < 2:
             raise UsageError(f"{path} has {len(classes)} domain: put the images of each domain in a folder of its own")
-        if empty := sorted(folders - set(classes)):
+        # A dataset.json has names of its own, and a folder around them all is no domain.
+        if folders & set(classes) and (empty := sorted(folders - set(classes))):
             raise UsageError(f"{path}/{empty[0]} holds no images, and a domain needs some")
         super().__init__(every, split, held_out)
         self.spec = every.spec.replace(domains=classes)
