@@ -159,6 +159,8 @@ def test_what_is_refused(tmp_path, folders):
         create("dataset", "side-by-side", path=str(tmp_path / "tall"))
     with pytest.raises(UsageError, match="no multiple of scale=5"):
         create("dataset", "downscaled:data=emoji(res=[32,32]),scale=5")
+    with pytest.raises(UsageError, match="jpeg=50: a JPEG has no transparency"):
+        create("dataset", f"downscaled:data=folder(path={folders['source']},channels=rgba),scale=2,jpeg=50")
     with pytest.raises(UsageError, match="data=ring holds points data"):
         create("dataset", "derived:data=ring")
     write(tmp_path / "all" / "cats", ["0.png"])

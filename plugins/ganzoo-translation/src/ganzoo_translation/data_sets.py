@@ -301,6 +301,10 @@ class Downscaled(_Computed):
         def source(spec: DataSpec) -> DataSpec:
             if any(side % scale for side in spec.resolution):
                 raise UsageError(f"data of {'x'.join(map(str, spec.resolution))} pixels are no multiple of scale={scale}")
+            if jpeg is not None and spec.channels == 4:
+                raise UsageError(
+                    f"jpeg={jpeg}: a JPEG has no transparency, and the data do; give them channels=rgb, or leave jpeg out"
+                )
             return spec.replace(shape=(spec.channels, *(side // scale for side in spec.resolution)))
 
         super().__init__(data, split, held_out, source)
