@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ganzoo.data.cache import materialise
+from ganzoo.data.decoding import COLOUR_LOST
 from ganzoo.errors import UsageError
 from ganzoo.registry import create
 from ganzoo_translation.data_sets import chosen
@@ -52,6 +53,17 @@ def test_the_two_of_a_pair_have_one_size_wherever_they_stand(tmp_path, monkeypat
     store = materialise(dataset)
     assert store.skipped == [(names[1100], "its pair is of 1x2 and 2x2 pixels (HxW), so it is not aligned")]
     assert len(store) == 1199
+
+
+@pytest.mark.parametrize("name", ["paired", "unpaired"])
+def test_what_decoding_notices_is_told(folders, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.files._LOOKED_AT", 1)
+    for i in range(5):
+        Image.new("L" if i < 4 else "RGB", (12, 8)).save(tmp_path / "a" / f"{i}.png")
+    text = f"{name}(source={folders['source']},target={folders['target']},split=all)"
+    for dataset in (create("dataset", name, **folders, split="all"), create("dataset", f"derived:data={text},split=all")):
+        assert COLOUR_LOST in materialise(dataset).notices
 
 
 def test_a_split_is_of_names_and_the_two_make_the_whole(folders):

@@ -34,7 +34,10 @@ class _Some(Dataset):
         self.names = [data.names[i] for i in self._kept]
         self.labels = data.labels[self._kept] if data.labels is not None else None
         self.captions = [data.captions[i] for i in self._kept] if data.captions is not None else None
-        self.notices = data.notices
+
+    @property
+    def notices(self) -> Sequence[str]:  # decoding adds to them
+        return self._all.notices
 
     def fingerprint(self) -> str:
         return digest(type(self).__name__, 1, self.settings, self._all.fingerprint(), self._kept)
@@ -53,7 +56,10 @@ class _Two(Dataset):
         self._parts, self._pairs = (source, target), pairs
         self.spec = target.spec.replace(classes=(), source=source.spec.replace(classes=()))
         self.names = [target.names[of_target] for _, of_target in pairs]
-        self.notices = list(dict.fromkeys([*source.notices, *target.notices]))
+
+    @property
+    def notices(self) -> Sequence[str]:  # decoding adds to either's
+        return list(dict.fromkeys(notice for part in self._parts for notice in part.notices))
 
     def fingerprint(self) -> str:
         return digest("two", 1, [part.fingerprint() for part in self._parts], self._pairs)
