@@ -54,9 +54,11 @@ def save(picture: Image.Image, path: Path, form: str = "PNG", **options: Any) ->
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, seconds: float = 0.06) -> None:
-    """Write an endless GIF, `seconds` a frame, as `save` does. Small pictures are enlarged: viewers do not."""
+    """Write an endless GIF, `seconds` a frame, on white, as `save` does. Small pictures are enlarged: viewers do not."""
     factor = max(1, 256 // max(frames[0].size))
-    large = [f.convert("RGB").resize((f.width * factor, f.height * factor), Image.Resampling.NEAREST) for f in frames]
+    white = Image.new("RGBA", frames[0].size, "white")
+    opaque = [Image.alpha_composite(white, f.convert("RGBA")).convert("RGB") for f in frames]
+    large = [f.resize((f.width * factor, f.height * factor), Image.Resampling.NEAREST) for f in opaque]
     save(large[0], path, "GIF", save_all=True, append_images=large[1:], duration=round(1000 * seconds), loop=0)
 
 
