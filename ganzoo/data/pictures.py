@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +40,7 @@ def draw(samples: Array, spec: DataSpec, path: Path, columns: int = 8, real: Arr
 
 def save(picture: Image.Image, path: Path, form: str = "PNG", **options: Any) -> None:
     """Write a picture beside `path` and rename it there, so that nobody sees half of it. GanzooError where that fails."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}")  # not the name and more: that may be as long as names can be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(temporary, form, **options)

@@ -67,6 +67,12 @@ def test_what_is_transparent_is_white_in_an_animation(tmp_path: Path, mode: str,
         assert (shown[:, 128:] == 255).all()
 
 
+def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.png"
+    draw(np.zeros((1, 3, 4, 4), np.float32), DataSpec("image", (3, 4, 4)), path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(GanzooError, match="cannot write"):
