@@ -279,6 +279,7 @@ def test_a_damaged_log_is_no_reason_to_fail(cli: Cli, run: Path) -> None:
         (("--out", "a.png", "--n", "0"), ("Invalid value for '--n'",)),
         (("--out", "a.png", "--checkpoint", "9"), ("run has no checkpoint '9'; there are: 000000.016, 000000.032",)),
         (("--out", "a.png", "--checkpoint", "last"), ("run has no checkpoint 'last'",)),
+        (("--out", "a.png", "--checkpoint", "inf"), ("run has no checkpoint 'inf'",)),
         (("--out", "a.png", "--truncation", "nan"), ("--truncation nan: give a number",)),
         (("--out", "a.png", "--device", "tpu"), ("--device tpu: not on this machine",)),
     ],
