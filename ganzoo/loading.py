@@ -183,8 +183,17 @@ def _records(run: Run, network: nn.Module, device: torch.device, warn: Callable[
         dataset = plan_from_table(get_registry(), run.config(), str(run.config_file)).dataset
         rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _SETTLING)).round().astype(np.int64)
         arrays = dataset.arrays()
-        found = [dataset.decode(row) if arrays is None else {k: v[row] for k, v in arrays.items()} for row in rows.tolist()]
-        fields = {name: torch.from_numpy(np.stack([record[name] for record in found])) for name in found[0]}
+        found: dict[int, Any] = {}
+        unread: Exception = DataError("it is empty")
+        for row in rows.tolist():
+            try:
+                found[row] = dataset.decode(row) if arrays is None else {k: v[row] for k, v in arrays.items()}
+            except Exception as err:  # the training left such a record out, too
+                unread = err
+        if not found:
+            raise unread
+        records = list(found.values())
+        fields = {name: torch.from_numpy(np.stack([record[name] for record in records])) for name in records[0]}
     except Exception as err:  # whatever a data set raises: it may be gone
         warn(f"batch norm keeps the statistics of the training, a little off: the run's data cannot be read ({one_line(err)})")
         return None
@@ -193,7 +202,7 @@ def _records(run: Run, network: nn.Module, device: torch.device, warn: Callable[
         for name, value in fields.items()
     }
     if dataset.labels is not None:
-        batch["labels"] = torch.from_numpy(dataset.labels[rows]).to(device)
+        batch["labels"] = torch.from_numpy(dataset.labels[list(found)]).to(device)
     return batch
 
 

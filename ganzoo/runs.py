@@ -172,8 +172,8 @@ class Run:
             return True
         if not file.exists():
             return False
-        with file.open("a") as f:
-            return not _try_lock(f)
+        with file.open() as f:  # it may be another user's, who lets us read alone
+            return not _try_lock(f, shared=True)
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoint directories, newest first."""
@@ -262,12 +262,12 @@ def summarise(run: Run) -> RunSummary:
         table = run.config()
         budget = float(table["kimg"])
         names = [table[key]["name"] for key in ("gen", "disc", "data")]
-    except (RunError, KeyError, TypeError, ValueError):
+        newest = next(iter(run.checkpoints()), None)
+        nimg = images_at(newest.name) or 0 if newest else 0
+        speeds = [line["images_per_second"] for line in run.log() if line.get("images_per_second")]
+        state = "running" if run.in_use() else "done" if nimg >= budget * 1000 else "stopped"
+    except (RunError, OSError, KeyError, TypeError, ValueError):
         return RunSummary(str(run.path), "damaged", 0.0, 0.0, None, "?", "?", "?")
-    newest = next(iter(run.checkpoints()), None)
-    nimg = images_at(newest.name) or 0 if newest else 0
-    speeds = [line["images_per_second"] for line in run.log() if line.get("images_per_second")]
-    state = "running" if run.in_use() else "done" if nimg >= budget * 1000 else "stopped"
     return RunSummary(str(run.path), state, nimg / 1000, budget, speeds[-1] if speeds else None, *names)
 
 
@@ -275,7 +275,7 @@ def list_runs(directory: Path) -> list[RunSummary]:
     """Every run directly in `directory`, by name."""
     if not directory.is_dir():
         return []
-    return [summarise(Run(path)) for path in sorted(directory.iterdir()) if (path / "run.toml").is_file()]
+    return [summarise(Run(path)) for path in sorted(directory.iterdir()) if os.path.isfile(path / "run.toml")]
 
 
 def next_directory(root: Path, gen: str, disc: str) -> Path:
@@ -305,8 +305,8 @@ def quote(path: Path | str) -> str:
     return shlex.quote(str(path))
 
 
-def _try_lock(file: IO[str]) -> bool:
-    """An exclusive lock that ends with the process, or False where another has it."""
+def _try_lock(file: IO[str], shared: bool = False) -> bool:
+    """A lock that ends with the process, or False where another has it. What is open to read can be locked `shared` alone."""
     try:
         try:
             import fcntl
@@ -315,7 +315,7 @@ def _try_lock(file: IO[str]) -> bool:
 
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

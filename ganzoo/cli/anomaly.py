@@ -227,4 +227,4 @@ def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise RunError(f"--out {path.parent} could not be made: {err.strerror}") from None
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))  # a file's name may be no UTF-8

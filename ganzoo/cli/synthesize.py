@@ -98,6 +98,8 @@ def _check_free(path: Path) -> None:
 
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"--out {path}: it exists and is no empty folder; choose another")
+    if not path.name:  # what is written beside it takes its place at the end
+        raise UsageError(f"--out {path}: the folder that you are in cannot be replaced; give another a name")
 
 
 def _layout(asked: str | None, path: Path, model: Any) -> str:
@@ -123,6 +125,8 @@ def _form(asked: str | None, layout: str, model: Any) -> str:
         raise UsageError(f"--format {asked} means nothing to an .npz, which holds no image files: leave it out")
     if asked == "jpg" and model.data.channels == 4:
         raise UsageError("--format jpg has no transparency, and these images do: take png or webp")
+    if asked == "webp" and model.data.channels == 1:
+        raise UsageError("--format webp has no grey, and these images are: take png or jpg")
     return asked or "png"
 
 

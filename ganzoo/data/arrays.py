@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Array(Dataset):
         labels: bool | None = None,
     ) -> None:
         self._path, self._fit = existing(path), fit
+        self._one_reader = threading.Lock()  # records are decoded in threads: without it each would read the whole file
         if self._path.is_dir():
             raise UsageError(f"{path} is a folder, not an .npz or .npy file: --data folder:path={path}")
         self._key, shape, self._dtype, names = self._header(key)
@@ -143,8 +145,13 @@ class Array(Dataset):
             )
         return values.astype(np.int64), tuple(str(number) for number in range(int(values.max()) + 1))
 
-    @cached_property
+    @property
     def _values(self) -> np.ndarray[Any, Any]:
+        with self._one_reader:
+            return self._all
+
+    @cached_property
+    def _all(self) -> np.ndarray[Any, Any]:
         """All records: uint8 [N, C, H, W] (a view of the file where it can be) or float32."""
         with _reading(self._path):
             if self._key is None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -25,15 +26,26 @@ from ganzoo.plugin import DataSpec
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]  # records done, records in all
-Skipped = list[tuple[int, str]]  # index, reason
 
 _FORMAT = 1
 _CHUNK = 16  # records a task
+_SETTLED = 60.0  # seconds: the processes of one start read one entry, so what it lacks is not tried again sooner
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Refused(DataError):
     """Raised by `Dataset.decode` for a record that condemns the whole data set, where anything else only loses the record."""
+
+
+class Lost(NamedTuple):
+    """A record that could not be read; `passing` where memory or the disk may be why, so that another start may read it."""
+
+    record: int
+    reason: str
+    passing: bool
+
+
+Skipped = list[Lost]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +145,8 @@ class _Job:
         total = len(self.dataset)
         with closing(self._decoded()) as decoded:
             for index, record in enumerate(decoded):
-                if isinstance(record, str):
-                    skipped.append((index, record))
+                if isinstance(record, Lost):
+                    skipped.append(record)
                     if len(skipped) * 100 > total:
                         some = self.named(skipped, 3)
                         raise DataError(f"more than 1% of {total:,} records cannot be read; repair or remove them: {some}")
@@ -145,12 +157,12 @@ class _Job:
 
     def named(self, skipped: Skipped, most: int) -> str:
         names = self.dataset.names
-        some = "; ".join(f"{printable(names[index])} ({reason})" for index, reason in skipped[:most])
+        some = "; ".join(f"{printable(names[lost.record])} ({lost.reason})" for lost in skipped[:most])
         return some + (f" and {len(skipped) - most} more" if len(skipped) > most else "")
 
-    def _decoded(self) -> Generator[dict[str, Array] | str, None, None]:
+    def _decoded(self) -> Generator[dict[str, Array] | Lost, None, None]:
         total = len(self.dataset)
-        waiting: deque[Future[list[dict[str, Array] | str]]] = deque()
+        waiting: deque[Future[list[dict[str, Array] | Lost]]] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 for start in range(0, total, _CHUNK):
@@ -163,10 +175,10 @@ class _Job:
                 for future in waiting:
                     future.cancel()
 
-    def _chunk(self, indices: range) -> list[dict[str, Array] | str]:
-        return [self._one(index) for index in indices]
+    def _chunk(self, indices: range) -> list[dict[str, Array] | Lost]:
+        return [self.one(index) for index in indices]
 
-    def _one(self, index: int) -> dict[str, Array] | str:
+    def one(self, index: int) -> dict[str, Array] | Lost:
         try:
             record = self.dataset.decode(index)
             return {name: _check_field(name, record[name], *self.fields[name]) for name in self.fields}
@@ -174,7 +186,9 @@ class _Job:
             raise
         except Exception as error:  # an unreadable record, whatever its decoder raises
             text = str(error).strip().splitlines()
-            return printable(text[0]) if text else type(error).__name__
+            # An OSError of the system has a number, Pillow's of a damaged image has none.
+            passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+            return Lost(index, printable(text[0]) if text else type(error).__name__, passing)
 
 
 def _check_field(name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -196,7 +210,7 @@ def _checked(
 
 def _store(dataset: Dataset, fields: dict[str, Array], skipped: Skipped, notices: list[str]) -> Store:
     """Fields (without the skipped records already) beside the names, labels and captions that belong to them."""
-    lost = dict(skipped)
+    lost = {one.record for one in skipped}
     kept = [index for index in range(len(dataset)) if index not in lost]
     names, labels, captions = dataset.names, dataset.labels, dataset.captions
     return Store(
@@ -205,7 +219,7 @@ def _store(dataset: Dataset, fields: dict[str, Array], skipped: Skipped, notices
         names=[names[index] for index in kept] if lost else names,
         labels=None if labels is None else labels[kept] if lost else labels,
         captions=None if captions is None else [captions[index] for index in kept] if lost else captions,
-        skipped=[(names[index], reason) for index, reason in skipped],
+        skipped=[(names[one.record], one.reason) for one in skipped],
         notices=list(dict.fromkeys([*dataset.notices, *notices])),
     )
 
@@ -298,10 +312,10 @@ def _npy_header(file: BinaryIO, count: int, shape: tuple[int, ...], dtype: np.dt
 
 
 def _read(place: Path, job: _Job) -> Store | None:
-    """A whole cache entry; None where there is none, or it is incomplete or damaged."""
+    """A whole cache entry; None where there is none, it is incomplete or damaged, or a record that it lacks can be read now."""
     try:
         table = json.loads((place / "meta.json").read_text())
-        skipped = [(int(index), str(reason)) for index, reason in table["skipped"]]
+        skipped = [Lost(int(index), str(reason), bool(passing)) for index, reason, passing in table["skipped"]]
         fields = {}
         for name, (shape, dtype) in job.fields.items():
             path = place / f"{name}.npy"
@@ -311,6 +325,9 @@ def _read(place: Path, job: _Job) -> Store | None:
                 return None
             fields[name] = array
         if table["format"] != _FORMAT:
+            return None
+        settled = time.time() - (place / "meta.json").stat().st_mtime > _SETTLED
+        if settled and any(lost.passing and not isinstance(job.one(lost.record), Lost) for lost in skipped):
             return None
         return _store(job.dataset, fields, skipped, [str(notice) for notice in table["notices"]])
     except (OSError, ValueError, LookupError, TypeError, EOFError):

@@ -43,6 +43,7 @@ class _ImageFiles(Dataset):
         check_res(res)
         self._adding = threading.Lock()
         headers = self._survey(where)
+        self.one_size = len({header.size for header in headers}) == 1  # of those looked at
         if any(header.deep for header in headers):
             self.notices.append(DEEP)
         grey = channels == "grey" or (channels == "auto" and all(header.grey for header in headers))
@@ -224,7 +225,11 @@ def walk(root: Path) -> Iterator[str]:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if is_hidden(entry.name):
                     continue
-                if entry.is_dir():
+                try:
+                    folder, file = entry.is_dir(), entry.is_file() or not os.path.exists(entry.path)
+                except OSError:  # a link to itself, or to where we may not look
+                    folder, file = False, True
+                if folder:
                     waiting.append(f"{prefix}{entry.name}/")
-                elif entry.is_file() or not os.path.exists(entry.path):  # a dead link is an unreadable image, not one less
+                elif file:  # a dead link is an unreadable image, not one less
                     yield prefix + entry.name

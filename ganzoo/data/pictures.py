@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +40,7 @@ def draw(samples: Array, spec: DataSpec, path: Path, columns: int = 8, real: Arr
 
 def save(picture: Image.Image, path: Path, form: str = "PNG", **options: Any) -> None:
     """Write a picture beside `path` and rename it there, so that nobody sees half of it. GanzooError where that fails."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}")  # not the name and more: that may be as long as names can be
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(temporary, form, **options)
@@ -54,9 +54,11 @@ def save(picture: Image.Image, path: Path, form: str = "PNG", **options: Any) ->
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, seconds: float = 0.06) -> None:
-    """Write an endless GIF, `seconds` a frame, as `save` does. Small pictures are enlarged: viewers do not."""
+    """Write an endless GIF, `seconds` a frame, on white, as `save` does. Small pictures are enlarged: viewers do not."""
     factor = max(1, 256 // max(frames[0].size))
-    large = [f.convert("RGB").resize((f.width * factor, f.height * factor), Image.Resampling.NEAREST) for f in frames]
+    white = Image.new("RGBA", frames[0].size, "white")
+    opaque = [Image.alpha_composite(white, f.convert("RGBA")).convert("RGB") for f in frames]
+    large = [f.resize((f.width * factor, f.height * factor), Image.Resampling.NEAREST) for f in opaque]
     save(large[0], path, "GIF", save_all=True, append_images=large[1:], duration=round(1000 * seconds), loop=0)
 
 

@@ -196,7 +196,7 @@ def restore_random(state: Mapping[str, Tensor]) -> None:
 def _kimg_to_images(name: str) -> int | None:
     try:
         return round(float(name) * 1000)
-    except ValueError:
+    except (ValueError, OverflowError):  # inf
         return None
 
 

@@ -112,6 +112,13 @@ def test_files_are_written(cli: Cli, fitted: Path, pictures: Path) -> None:
     np.testing.assert_allclose(heat.sum(2) / (3 * 255), difference.clip(0, 1), atol=0.02)
 
 
+def test_a_name_that_is_no_utf8(cli: Cli, fitted: Path, pictures: Path) -> None:
+    os.rename(b"test/bad/a.png", b"test/bad/\xff.png")
+    cli("anomaly", "score", fitted, "test", "--out", "found")
+    with Path("found/scores.csv").open(encoding="utf-8") as file:
+        assert r"test/bad/\udcff.png" in [row["name"] for row in csv.DictReader(file)]
+
+
 def test_the_class_that_fits_best(cli: Cli, run: Path) -> None:
     """A generator with classes is asked for each, and the nearest is named."""
     cli("anomaly", "fit", run, "--kimg", "0.1", "--device", "cpu")

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -97,6 +97,25 @@ def test_a_run_in_use(cli: Cli, run: Path) -> None:
         assert out.startswith("run  running ")
         cli("sample", run, "--n", "1", "--out", "a.png")  # looking on is no harm
     cli("resume", run, "--kimg", "0.04")
+
+
+def test_a_run_of_another_user(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="another lock on Windows")
+    shutil.copytree(run, "theirs")
+    real = Path.open  # root may open anything: as if it might read run's lock, and not even that of theirs
+
+    def guarded(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:
+        if path.name == ".lock" and (mode != "r" or path.parent.name == "theirs"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    done, damaged = cli("runs", ".")[0].splitlines()
+    assert done.startswith("run  done ")
+    assert damaged.startswith("theirs  damaged ")
+    with real(run / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert cli("runs", ".")[0].startswith("run  running ")
 
 
 def test_the_budget_of_a_run_that_is_done(cli: Cli, run: Path) -> None:
@@ -260,6 +279,7 @@ def test_a_damaged_log_is_no_reason_to_fail(cli: Cli, run: Path) -> None:
         (("--out", "a.png", "--n", "0"), ("Invalid value for '--n'",)),
         (("--out", "a.png", "--checkpoint", "9"), ("run has no checkpoint '9'; there are: 000000.016, 000000.032",)),
         (("--out", "a.png", "--checkpoint", "last"), ("run has no checkpoint 'last'",)),
+        (("--out", "a.png", "--checkpoint", "inf"), ("run has no checkpoint 'inf'",)),
         (("--out", "a.png", "--truncation", "nan"), ("--truncation nan: give a number",)),
         (("--out", "a.png", "--device", "tpu"), ("--device tpu: not on this machine",)),
     ],

@@ -182,6 +182,25 @@ def test_what_is_refused(cli: Cli, run: Path) -> None:
     assert len(list(Path("empty").iterdir())) == 9
 
 
+def test_the_folder_that_one_is_in_stays(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run.absolute()
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    for layout in ("folder", "zip"):
+        says = ("--out .: the folder that you are in cannot be replaced",)
+        cli.refused("synthesize", run, "--out", ".", "--layout", layout, "--per-class", "1", says=says)
+
+
+def test_webp_has_no_grey(cli: Cli) -> None:
+    np.savez("grey.npz", images=np.zeros((16, 8, 8), np.uint8))
+    cli("train", *cli.tiny, "--data", "grey.npz", "--out", "plain")
+    args = ("--layout", "folder", "--n", "2")
+    says = ("--format webp has no grey, and these images are: take png or jpg",)
+    cli.refused("synthesize", "plain", "--out", "new", "--format", "webp", *args, says=says)
+    cli("synthesize", "plain", "--out", "new", "--format", "jpg", *args)
+    assert read_back("new")[2].shape == (2, 1, 8, 8)
+
+
 @pytest.mark.parametrize("out", ["new", "new.zip", "new.npz"])
 def test_a_full_disk_leaves_nothing(cli: Cli, run: Path, out: str) -> None:
     before = sorted(os.listdir())

@@ -418,6 +418,31 @@ def test_without_the_data_statistics_are_the_training_s(cli: Cli, runs: Path) ->
     assert written("made") == {"a.jpg": ("JPEG", "RGB", (30, 13))}
 
 
+def test_statistics_are_of_the_records_that_can_be_read(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ganzoo.data.files import Folder
+    from ganzoo.loading import _records
+    from ganzoo.runs import Run
+
+    run, norm, said = Run.open(runs / "domains"), torch.nn.BatchNorm2d(3), list[str]()
+    device, decode, lost = torch.device("cpu"), Folder.decode, "dog/5.png"
+    whole = _records(run, norm, device, said.append)
+
+    def failing(folder: Folder, index: int) -> dict[str, np.ndarray]:
+        if lost in ("all", folder.names[index]):
+            raise OSError("image file is truncated")
+        return decode(folder, index)
+
+    monkeypatch.setattr(Folder, "decode", failing)
+    some = _records(run, norm, device, said.append)
+    assert said == []
+    left = [i for i, image in enumerate(whole["real"]) if (image == some["real"]).flatten(1).all(1).any()]
+    assert len(left) == len(some["real"]) == len(whole["real"]) - 1
+    assert torch.equal(some["labels"], whole["labels"][left])
+    lost = "all"
+    assert _records(run, norm, device, said.append) is None
+    assert "cannot be read (OSError: image file is truncated)" in said[0]
+
+
 def test_pixels_and_alpha_of_a_whole_image(tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (5, 7, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,23 @@ def test_resized(tmp_path: Path, images: np.ndarray[Any, Any], cache: Path) -> N
     assert len(list((cache / "data").glob("*/meta.json"))) == 1
     assert Array(path=path, res=(5, 4)).fingerprint() == data.fingerprint() != Array(path=path, res=(4, 4)).fingerprint()
     assert Array(path=path, res=(8, 6)).arrays() is not None
+
+
+def test_an_archive_is_read_once_by_all_threads(
+    tmp_path: Path, images: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.12 a cached_property has no lock of its own."""
+    data, loads, load = Array(path=save(tmp_path / "a.npz", images=images), res=(4, 4)), list[str](), np.load
+
+    def slow(path: Path, **options: Any) -> Any:
+        loads.append(str(path))
+        time.sleep(0.05)
+        return load(path, **options)
+
+    monkeypatch.setattr(np, "load", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(data.decode, range(len(data))))
+    assert len(loads) == 1
 
 
 def test_labels(tmp_path: Path, images: np.ndarray[Any, Any]) -> None:

@@ -150,6 +150,32 @@ def test_one_corrupt_image_in_a_thousand(make: Callable[..., Path], random: np.r
         assert np.array_equal(pixels, images[int(name[2:6])].transpose(2, 0, 1))
 
 
+def test_what_a_passing_error_lost_is_read_at_a_later_start(cache: Path) -> None:
+    class OnBadDisk(Numbered):
+        errors: dict[int, Exception]
+
+        def decode(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
+            if index in self.errors:
+                raise self.errors[index]
+            return super().decode(index)
+
+    data = OnBadDisk(400, bad=(9,))  # one damaged record, which stays away
+    data.errors = {5: OSError(5, "Input/output error"), 7: MemoryError()}
+    assert len(materialise(data)) == 397
+    data.errors = {}
+    assert len(materialise(data)) == 397  # another process of the same start
+    (entry,) = entries(cache)
+    os.utime(entry / "meta.json", (1e9, 1e9))
+    assert len(materialise(data)) == 399
+    data.errors = {5: OSError(2, "gone for good")}
+    shutil.rmtree(entry)
+    materialise(data)
+    os.utime(entry / "meta.json", (1e9, 1e9))
+    before = data.decoded
+    assert len(materialise(data)) == 398  # tried again, in vain: the entry is as good as it can be
+    assert data.decoded == before
+
+
 def test_a_decoder_that_breaks_its_promise_is_named() -> None:
     class Wrong(Numbered):
         def decode(self, index: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -187,9 +187,10 @@ def test_links_are_followed_once(make: Make) -> None:
     (path / "fox").symlink_to(elsewhere)
     (path / "cat" / "up").symlink_to(path)
     (path / "dog" / "dead.png").symlink_to(path / "gone.png")
+    (path / "dog" / "itself.png").symlink_to("itself.png")
     os.mkfifo(path / "dog" / "pipe.png")
     data = Folder(path=str(path))
-    assert data.names == ["cat/a.png", "dog/b.png", "dog/dead.png", "fox/c.png"]
+    assert data.names == ["cat/a.png", "dog/b.png", "dog/dead.png", "dog/itself.png", "fox/c.png"]
     assert data.spec.classes == ("cat", "dog", "fox")
 
 

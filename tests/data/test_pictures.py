@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ganzoo.data.pictures import draw, scatter, sheet, to_uint8, waveforms
+from ganzoo.data.pictures import draw, save_animation, scatter, sheet, to_uint8, waveforms
 from ganzoo.errors import GanzooError
 from ganzoo.plugin import DataSpec
 
@@ -49,6 +50,27 @@ def test_draw_writes_a_png_and_leaves_nothing_else(tmp_path: Path, random: np.ra
     assert [found.name for found in path.parent.iterdir()] == [path.name]
     draw(to_uint8(images), DataSpec("image", (3, 8, 8)), tmp_path / "b.png", columns=2)
     assert (tmp_path / "b.png").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGBA", (200, 0, 0, 0)), ("RGB", (255, 255, 255)), ("L", 255)])
+def test_what_is_transparent_is_white_in_an_animation(tmp_path: Path, mode: str, colour: Any) -> None:
+    first = Image.new(mode, (8, 4), colour)
+    second = first.copy()
+    second.paste(0 if mode == "L" else (0, 0, 0, 255)[: len(mode)], (0, 0, 4, 4))
+    save_animation([first, second], tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.size == (256, 128)
+        assert (np.asarray(image.convert("RGB")) == 255).all()
+        image.seek(1)
+        shown = np.asarray(image.convert("RGB"))
+        assert (shown[:, :128] == 0).all()
+        assert (shown[:, 128:] == 255).all()
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.png"
+    draw(np.zeros((1, 3, 4, 4), np.float32), DataSpec("image", (3, 4, 4)), path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:

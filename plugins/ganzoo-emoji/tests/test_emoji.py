@@ -263,6 +263,11 @@ def test_no_emoji_is_on_both_sides_of_the_unpaired() -> None:
     assert np.array_equal(data.decode(3)["source"].transpose(1, 2, 0), image(flat, f"flat/{source}"))
 
 
+def test_two_sides_take_emoji_on_either() -> None:
+    with pytest.raises(ValueError, match="emoji-unpaired: 1 emoji are too few .*; take more categories, another split"):
+        EmojiUnpaired(categories=("Flags",), split="held-out")
+
+
 def test_styles_are_domains() -> None:
     data = EmojiStyles()
     assert data.spec.domains == data.spec.classes == ("flat", "3d", "outlines")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganzoo.data.cache import materialise
+from ganzoo.data.decoding import COLOUR_LOST
 from ganzoo.errors import UsageError
 from ganzoo.registry import create
 from ganzoo_translation.data_sets import chosen
@@ -39,6 +41,29 @@ def test_pairs_go_by_name_whatever_the_ending(tmp_path):
     found = {(value(dataset, i, "source"), value(dataset, i)) for i in range(2)}
     assert found == {(0, 101), (1, 100)}
     assert dataset.spec.source.shape == dataset.spec.shape == (3, 8, 12)
+
+
+def test_the_two_of_a_pair_have_one_size_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    names = [f"{i:04}.bmp" for i in range(1200)]
+    write(tmp_path / "a", names, size=(1, 2))
+    write(tmp_path / "b", names, size=(1, 2))
+    write(tmp_path / "b", names[1100:1101], size=(2, 2))
+    dataset = create("dataset", "paired", source=str(tmp_path / "a"), target=str(tmp_path / "b"), res=(1, 2), split="all")
+    store = materialise(dataset)
+    assert store.skipped == [(names[1100], "its pair is of 1x2 and 2x2 pixels (HxW), so it is not aligned")]
+    assert len(store) == 1199
+
+
+@pytest.mark.parametrize("name", ["paired", "unpaired"])
+def test_what_decoding_notices_is_told(folders, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.files._LOOKED_AT", 1)
+    for i in range(5):
+        Image.new("L" if i < 4 else "RGB", (12, 8)).save(tmp_path / "a" / f"{i}.png")
+    text = f"{name}(source={folders['source']},target={folders['target']},split=all)"
+    for dataset in (create("dataset", name, **folders, split="all"), create("dataset", f"derived:data={text},split=all")):
+        assert COLOUR_LOST in materialise(dataset).notices
 
 
 def test_a_split_is_of_names_and_the_two_make_the_whole(folders):
@@ -78,6 +103,16 @@ def test_domains(tmp_path):
     dataset = create("dataset", "domains", path=str(tmp_path / "all"), split="all")
     assert dataset.spec.domains == dataset.spec.classes == ("cats", "dogs")
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_domains_go_by_other_names_than_the_top_folders(tmp_path):
+    for place in ("only/A", "only/B", "listed/one", "listed/two"):
+        write(tmp_path / place, ["0.png"])
+    (tmp_path / "listed" / "dataset.json").write_text('{"labels": [["one/0.png", 1], ["two/0.png", 0]]}')
+    (tmp_path / "around").mkdir()
+    (tmp_path / "only").rename(tmp_path / "around" / "only")
+    for place, domains in (("around", ("A", "B")), ("listed", ("0", "1"))):
+        assert create("dataset", "domains", path=str(tmp_path / place), split="all").spec.domains == domains
 
 
 def test_bicubic_halving_of_a_plain_image_is_plain_and_keeps_its_place():
@@ -120,12 +155,24 @@ def test_what_is_refused(tmp_path, folders):
     write(tmp_path / "tall", [f"{i}.png" for i in range(5)], size=(16, 12))
     with pytest.raises(UsageError, match="8x12 and 16x12 pixels"):
         create("dataset", "paired", source=folders["source"], target=str(tmp_path / "tall"), res=(8, 8))
+    write(tmp_path / "twice", [*(f"{i}.png" for i in range(5)), "3.jpg"])
+    with pytest.raises(UsageError, match=r"twice: 3\.jpg and 3\.png differ in their ending alone"):
+        create("dataset", "paired", source=str(tmp_path / "twice"), target=folders["target"])
     with pytest.raises(UsageError, match="--res makes them one size"):
         create("dataset", "unpaired", source=folders["source"], target=str(tmp_path / "tall"))
+    for i, size in enumerate([(64, 128), (70, 140), (64, 128)]):
+        write(tmp_path / "sizes", [f"{i}.png"], size=size)
+    with pytest.raises(
+        UsageError, match="sizes: the images differ in size: say one half's with --res HxW, such as --res 64x64"
+    ):
+        create("dataset", "side-by-side", path=str(tmp_path / "sizes"))
+    assert create("dataset", "side-by-side", path=str(tmp_path / "sizes"), res=(64, 64)).spec.resolution == (64, 64)
     with pytest.raises(UsageError, match="no two halves side by side"):
         create("dataset", "side-by-side", path=str(tmp_path / "tall"))
     with pytest.raises(UsageError, match="no multiple of scale=5"):
         create("dataset", "downscaled:data=emoji(res=[32,32]),scale=5")
+    with pytest.raises(UsageError, match="jpeg=50: a JPEG has no transparency"):
+        create("dataset", f"downscaled:data=folder(path={folders['source']},channels=rgba),scale=2,jpeg=50")
     with pytest.raises(UsageError, match="data=ring holds points data"):
         create("dataset", "derived:data=ring")
     write(tmp_path / "all" / "cats", ["0.png"])

@@ -21,6 +21,7 @@ from PIL import Image
 from ganzoo.data.decoding import outlines
 from ganzoo.data.splits import Split
 from ganzoo.data.splits import chosen as select
+from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset, DataSpec
 
 __all__ = ["Emoji", "EmojiPairs", "EmojiStyles", "EmojiUnpaired"]
@@ -222,8 +223,13 @@ class EmojiUnpaired(_Drawings):
         held_out: float = 0.1,
     ) -> None:
         _, rows = _in_both("emoji-unpaired", source, target, categories, split, held_out)
-        targets = set(select([f"side {row.codepoints}" for row in rows], "held-out", 0.5))
-        sides = [[row for i, row in enumerate(rows) if (i in targets) == wanted] for wanted in (True, False)]
+        dealt = [f"side {row.codepoints}" for row in rows]
+        halves: tuple[Split, ...] = ("held-out", "train")
+        try:
+            sides = [[rows[i] for i in select(dealt, half, 0.5)] for half in halves]
+        except UsageError:  # all are on one side
+            few = f"{len(rows)} emoji are too few to deal out to two sides"
+            raise ValueError(f"emoji-unpaired: {few}; take more categories, another split or another held_out") from None
         pairs = [tuple(side[i % len(side)] for side in sides) for i in range(max(map(len, sides)))]
         records = [(real, {"real": real.drawings[target], "source": made.drawings[source]}) for real, made in pairs]
         super().__init__(records, [f"{real.codepoints} {made.codepoints}" for real, made in pairs], res, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from ganzoo.data.decoding import Fit, outlines, read_header
 from ganzoo.data.files import Folder
 from ganzoo.data.hashing import digest
+from ganzoo.data.listing import printable
 from ganzoo.data.splits import Split, chosen
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset, DataSpec
@@ -33,7 +34,10 @@ class _Some(Dataset):
         self.names = [data.names[i] for i in self._kept]
         self.labels = data.labels[self._kept] if data.labels is not None else None
         self.captions = [data.captions[i] for i in self._kept] if data.captions is not None else None
-        self.notices = data.notices
+
+    @property
+    def notices(self) -> Sequence[str]:  # decoding adds to them
+        return self._all.notices
 
     def fingerprint(self) -> str:
         return digest(type(self).__name__, 1, self.settings, self._all.fingerprint(), self._kept)
@@ -52,7 +56,10 @@ class _Two(Dataset):
         self._parts, self._pairs = (source, target), pairs
         self.spec = target.spec.replace(classes=(), source=source.spec.replace(classes=()))
         self.names = [target.names[of_target] for _, of_target in pairs]
-        self.notices = list(dict.fromkeys([*source.notices, *target.notices]))
+
+    @property
+    def notices(self) -> Sequence[str]:  # decoding adds to either's
+        return list(dict.fromkeys(notice for part in self._parts for notice in part.notices))
 
     def fingerprint(self) -> str:
         return digest("two", 1, [part.fingerprint() for part in self._parts], self._pairs)
@@ -70,7 +77,8 @@ def _folders(source: str, target: str, res: tuple[int, int] | None, fit: Fit) ->
 class Paired(_Two):
     """Aligned pairs: two folders in which a pair has one name, whatever its ending.
 
-    Raises UsageError where a name has no partner, and where the two of a pair differ in size.
+    Raises UsageError where a name has no partner or two files have it, and where the two of one of the first 1,000 pairs differ
+    in size; later ones that do are left out as unreadable.
 
     Options:
         source: the folder to translate from
@@ -92,7 +100,7 @@ class Paired(_Two):
         held_out: float = 0.1,
     ) -> None:
         sides = _folders(source, target, res, fit)
-        stems = [{str(PurePosixPath(name).with_suffix("")): i for i, name in enumerate(side.names)} for side in sides]
+        stems = [_stems(side.names, path) for side, path in zip(sides, (source, target), strict=True)]
         for here, there, path, other in ((0, 1, source, target), (1, 0, target, source)):
             if lone := sorted(stems[here].keys() - stems[there].keys()):
                 shown = ", ".join(lone[:3]) + (f" and {len(lone) - 3} more" if len(lone) > 3 else "")
@@ -100,12 +108,38 @@ class Paired(_Two):
         names = sorted(stems[0])
         kept = [names[i] for i in chosen(names, split, held_out)]
         pairs = [(stems[0][name], stems[1][name]) for name in kept]
-        for of_source, of_target in pairs[:1000]:
-            one, other = _size(Path(source, sides[0].names[of_source])), _size(Path(target, sides[1].names[of_target]))
-            if one and other and one != other:
-                sizes = " and ".join("x".join(map(str, size)) for size in (one, other))
-                raise UsageError(f"{sides[1].names[of_target]}: its pair is of {sizes} pixels (HxW), so it is not aligned")
+        self._files = [(Path(source, sides[0].names[a]), Path(target, sides[1].names[b])) for a, b in pairs]
+        for (_, of_target), files in zip(pairs[:1000], self._files, strict=False):
+            if apart := _apart(files):
+                raise UsageError(f"{sides[1].names[of_target]}: {apart}")
         super().__init__(sides[0], sides[1], pairs, "paired")
+
+    def fingerprint(self) -> str:
+        return digest("of one size", super().fingerprint())
+
+    def decode(self, index: int) -> dict[str, Array]:
+        if apart := _apart(self._files[index]):
+            raise ValueError(apart)
+        return super().decode(index)
+
+
+def _stems(names: Sequence[str], path: str) -> dict[str, int]:
+    """The places of names without their endings. Raises UsageError where two are one."""
+    found: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if (first := found.setdefault(str(PurePosixPath(name).with_suffix("")), i)) != i:
+            both = f"{printable(names[first])} and {printable(name)}"
+            raise UsageError(f"{path}: {both} differ in their ending alone, so which of them is paired? Remove one")
+    return found
+
+
+def _apart(files: tuple[Path, Path]) -> str | None:
+    """Why two images are no pair, by their headers; None where they may be one."""
+    one, other = map(_size, files)
+    if not one or not other or one == other:
+        return None
+    sizes = " and ".join("x".join(map(str, size)) for size in (one, other))
+    return f"its pair is of {sizes} pixels (HxW), so it is not aligned"
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -123,7 +157,7 @@ class SideBySide(_Some):
     Options:
         path: the folder
         source: the half to translate from
-        res: height and width of one half; none: half of the images' own
+        res: height and width of one half; none: half of the images' own, which must agree
         split: train, held-out or all of the pairs
         held_out: the share that is held out, by name
     """
@@ -139,6 +173,10 @@ class SideBySide(_Some):
     ) -> None:
         whole = Folder(path=path, res=None if res is None else (res[0], 2 * res[1]), fit="stretch", labels=False)
         height, width = whole.spec.resolution
+        if res is None and not whole.one_size:  # a folder then chooses a square, whatever is in its two halves
+            raise UsageError(
+                f"{path}: the images differ in size: say one half's with --res HxW, such as --res {height}x{height}"
+            )
         if width % 2 or width < height:
             raise UsageError(f"{path}: images of {height}x{width} are no two halves side by side; --res HxW is one half's size")
         super().__init__(whole, split, held_out)
@@ -206,10 +244,12 @@ class Domains(_Some):
     ) -> None:
         every = Folder(path=path, res=res, fit=fit, labels=True)
         classes = every.spec.classes
-        folders = {entry.name for entry in os.scandir(Path(path).expanduser()) if entry.is_dir() and entry.name[0] not in "._"}
+        entries = [entry for entry in os.scandir(Path(path).expanduser()) if entry.is_dir() and entry.name[0] not in "._"]
+        folders = {printable(entry.name) for entry in entries}
         if len(classes) < 2:
             raise UsageError(f"{path} has {len(classes)} domain: put the images of each domain in a folder of its own")
-        if empty := sorted(folders - set(classes)):
+        # A dataset.json has names of its own, and a folder around them all is no domain.
+        if folders & set(classes) and (empty := sorted(folders - set(classes))):
             raise UsageError(f"{path}/{empty[0]} holds no images, and a domain needs some")
         super().__init__(every, split, held_out)
         self.spec = every.spec.replace(domains=classes)
@@ -267,6 +307,10 @@ class Downscaled(_Computed):
         def source(spec: DataSpec) -> DataSpec:
             if any(side % scale for side in spec.resolution):
                 raise UsageError(f"data of {'x'.join(map(str, spec.resolution))} pixels are no multiple of scale={scale}")
+            if jpeg is not None and spec.channels == 4:
+                raise UsageError(
+                    f"jpeg={jpeg}: a JPEG has no transparency, and the data do; give them channels=rgb, or leave jpeg out"
+                )
             return spec.replace(shape=(spec.channels, *(side // scale for side in spec.resolution)))
 
         super().__init__(data, split, held_out, source)
