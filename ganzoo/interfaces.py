@@ -145,6 +145,10 @@ class Loss(nn.Module):
     def g(self, fake: Score, real: Callable[[], Score]) -> Tensor:
         raise NotImplementedError
 
+    def verdict(self, score: Score) -> Tensor:
+        """[N]: above 0 where D holds a sample for real, below for fake. To be overridden where even odds are not at logit 0."""
+        return score.per_sample()
+
 
 class Augment(nn.Module):
     """A differentiable augmentation of all that D sees: the same distribution for reals and fakes, drawn anew each pass."""
@@ -153,7 +157,7 @@ class Augment(nn.Module):
         super().__init__()
 
     def attach(self, match: Match) -> None:
-        """Look at what it plays with (match.loss.relative), once, before the training."""
+        """Look at what it plays with (match.loss.relative and .verdict), once, before the training."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images

@@ -306,7 +306,9 @@ class Match(nn.Module):
                     self.augment.observe(real, fake)
                     stats.update({f"D/{name}": value for name, value in self.augment.stats().items()})
                 r, f = real.per_sample(), fake.per_sample()
-                stats["D/real"], stats["D/fake"], stats["D/wins"] = r.mean(), f.mean(), (r > f).float().mean()
+                stats["D/real"], stats["D/fake"] = r.mean(), f.mean()
+                r, f = self.loss.verdict(real), self.loss.verdict(fake)
+                stats["D/wins"] = (r > f).float().mean()
                 if not self.loss.relative:
                     stats["D/sign"] = r.sign().mean()  # towards 1 where D overfits (Karras et al. 2020, r_t)
         else:
