@@ -37,7 +37,8 @@ class Consistency(Regularizer):
     """weight E (D(x) - D(T(x)))^2 with T a random flip and a shift by a few pixels (Zhang et al. 2020, CR-GAN).
 
     On reals; on fakes too with `fakes` (Zhao et al. 2021, bCR). T is not in the main loss, and D's gradient flows through both
-    branches. Each branch is augmented and noised anew where the match does that. What a shift uncovers is reflected.
+    branches. Each branch is augmented and noised anew where the match does that. What a shift uncovers is reflected. A source
+    image of the same size goes along.
 
     Options:
         weight: of the term on reals
@@ -77,8 +78,14 @@ class Consistency(Regularizer):
         return torch.stack(terms).sum(0)
 
     def _change(self, play: Play, images: Tensor, score: Score, real: bool) -> Tensor:
-        moved = play.critic(self.transformed(images.detach()), play.real_condition if real else play.condition, real)
-        return (moved.per_sample() - score.per_sample()).square()
+        images, condition = images.detach(), play.real_condition if real else play.condition
+        source = condition.get("source")
+        if source is not None and source.shape[2:] == images.shape[2:]:  # D compares the two place by place: one T for both
+            images, source = self.transformed(torch.cat([images, source], 1)).tensor_split([images.shape[1]], 1)
+            condition = {**condition, "source": source}
+        else:
+            images = self.transformed(images)
+        return (play.critic(images, condition, real).per_sample() - score.per_sample()).square()
 
     def transformed(self, images: Tensor) -> Tensor:
         """T(images): one draw an image."""
