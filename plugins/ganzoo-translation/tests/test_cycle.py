@@ -177,6 +177,33 @@ def test_the_pool_serves_d_s_phase_and_fakes_alone(numbered):
     assert int(pool.count) == 0
 
 
+@pytest.mark.parametrize(("given", "kind"), [({"source": IMAGES}, "source image"), ({"text": 5}, "caption")])
+def test_no_pool_where_d_sees_what_a_fake_was_made_of(given, kind):
+    with pytest.raises(
+        ValueError, match=f"earlier fakes were not made of the {kind} that D may see beside them: leave image-pool"
+    ):
+        ImagePool(IMAGES.replace(**given))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("pix2pix-small", "image-pool.*earlier fakes were not made of the source image"),
+        ("stargan-small", "labels are what .* cannot do without, and regularizer 'image-pool' cannot use"),
+        ("projection-small", "'image-pool' does not fit: it cannot use labels, .* data.labels=false"),
+    ],
+)
+def test_a_pool_is_refused_in_conditional_games(recipe, message):
+    from ganzoo.assembly import make_plan
+    from ganzoo.config import layer_from_dict
+    from ganzoo.errors import UsageError
+    from ganzoo.rehearsal import rehearse
+
+    table = {"recipe": recipe, "reg": ["image-pool"]}
+    with pytest.raises(UsageError, match=message):
+        rehearse(make_plan(get_registry(), layer_from_dict(table, "the test")))
+
+
 def test_cyclegan_with_hinge_r1_and_spectral_norm_is_one_command():
     from ganzoo.assembly import make_plan
     from ganzoo.config import layer_from_dict
