@@ -179,6 +179,7 @@ class Regularizer(nn.Module):
     double_backward  `forward` differentiates D's gradient again: under bf16 its play does its own fp32 passes
     parametrizes `attach` changes weights only; it comes after those that insert layers
     replaces     players whose adversarial loss `forward` takes the place of (feature matching)
+    swaps        in D's phases `show` puts other fakes in the place of this batch's (a pool): play.fake_score is of those
     """
 
     players: frozenset[str] = frozenset({"D"})
@@ -187,6 +188,7 @@ class Regularizer(nn.Module):
     double_backward: bool = False
     parametrizes: bool = False
     replaces: frozenset[str] = frozenset()
+    swaps: bool = False
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()

@@ -99,6 +99,7 @@ class Play:
     condition   labels, source, text: what the fakes are made of; real_condition: what the reals are of (labels may differ)
     real, fake  [N, *shape]; `fake` has a graph in G's phase only; leaves that require grad where input_grad asks
     real_score, fake_score, critic
+    own_fake_score   of `fake` itself: a pass of its own where a regularizer `swaps` what D is shown for it, else fake_score
     """
 
     def __init__(
@@ -149,6 +150,11 @@ class Play:
     @cached_property
     def fake_score(self) -> Score:
         return self.critic(self.fake, self.condition, real=False)
+
+    @cached_property
+    def own_fake_score(self) -> Score:
+        swapped = self.player == "D" and any(reg.swaps for reg in self.match.regs)
+        return self.critic(self.fake, self.condition) if swapped else self.fake_score
 
     def d_loss(self, critic: Critic) -> Tensor:
         """D's adversarial loss of this play's real and fake under `critic`: a scalar."""

@@ -88,7 +88,7 @@ class R2(_ZeroCentred):
     input_grad = frozenset({"fake"})
 
     def forward(self, play: Play) -> Tensor:
-        return self.weight(play) * squared_gradients(play.fake_score.per_sample(), play.fake)
+        return self.weight(play) * squared_gradients(play.own_fake_score.per_sample(), play.fake)
 
 
 class GradientPenalty(Regularizer):

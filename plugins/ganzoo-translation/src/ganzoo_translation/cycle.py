@@ -120,6 +120,8 @@ class ImagePool(Regularizer):
         size: images kept
     """
 
+    swaps = True
+
     pool: Tensor
     count: Tensor
 
