@@ -201,7 +201,7 @@ class Regularizer(nn.Module):
         """Change the networks: once a match, before the optimizers see their parameters."""
 
     def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
-        """What D is shown in place of `images`; `real` is None for neither (interpolates).
+        """What D is shown in place of `images`; `real` is None for neither (interpolates, moved copies).
 
         Runs before the augmentation, unless this regularizer overrides `data`: a change of shape comes after it.
         """

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import DataSpec, Play, Regularizer, Score, batch_mean
+from ganzoo.interfaces import Condition, DataSpec, Play, Regularizer, Score, batch_mean
 from ganzoo_objectives.diffaugment import take
 
 
@@ -72,20 +72,21 @@ class Consistency(Regularizer):
     def forward(self, play: Play) -> Tensor:
         terms = []
         if self.weight:
-            terms.append(self.weight * self._change(play, play.real, play.real_score, real=True))
+            terms.append(self.weight * self._change(play, play.real, play.real_condition, play.real_score))
         if self.fakes:
-            terms.append(self.fakes * self._change(play, play.fake, play.fake_score, real=False))
+            terms.append(self.fakes * self._change(play, play.fake, play.condition, play.own_fake_score))
         return torch.stack(terms).sum(0)
 
-    def _change(self, play: Play, images: Tensor, score: Score, real: bool) -> Tensor:
-        images, condition = images.detach(), play.real_condition if real else play.condition
+    def _change(self, play: Play, images: Tensor, condition: Condition, score: Score) -> Tensor:
+        images = images.detach()
         source = condition.get("source")
         if source is not None and source.shape[2:] == images.shape[2:]:  # D compares the two place by place: one T for both
             images, source = self.transformed(torch.cat([images, source], 1)).tensor_split([images.shape[1]], 1)
             condition = {**condition, "source": source}
         else:
             images = self.transformed(images)
-        return (play.critic(images, condition, real).per_sample() - score.per_sample()).square()
+        # Neither real nor fake: a pool would keep T's images and show others.
+        return (play.critic(images, condition).per_sample() - score.per_sample()).square()
 
     def transformed(self, images: Tensor) -> Tensor:
         """T(images): one draw an image."""
