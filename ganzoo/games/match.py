@@ -322,9 +322,9 @@ class Match(nn.Module):
                 play.critic = reg.opponent(play.critic, play)
             loss = self.g_loss(play.fake_score, lambda: play.real_score)
             with torch.no_grad():
-                spread = diversity(play.batch["real"], play.batch)
+                spread = diversity(play.batch["real"], play.real_condition)
                 # 1 where these reals say nothing: one sample a class, or all alike.
-                stats["diversity"] = torch.where(spread > 0, diversity(play.fake, play.batch) / spread, 1.0)
+                stats["diversity"] = torch.where(spread > 0, diversity(play.fake, play.condition) / spread, 1.0)
         stats[f"{play.player}/loss"] = loss.detach()
         if not any(play.player in reg.replaces for reg in self.regs):
             yield loss
@@ -375,13 +375,13 @@ class Parts:
         return Match(gen, disc, self.make_loss(data), regs, augment, data)
 
 
-def diversity(samples: Tensor, batch: Batch) -> Tensor:
+def diversity(samples: Tensor, condition: Condition) -> Tensor:
     """Mean distance between two samples of a batch; where there are labels, between two of the same class."""
     flat = samples.detach().float()
     if flat.ndim == 4 and flat.shape[-1] > 32:  # distances need no fine detail
         flat = nn.functional.interpolate(flat, size=(32, 32), mode="area")
     flat = flat.flatten(1)
-    labels = batch.get("labels")
+    labels = condition.get("labels")
     n = len(flat)
     same = flat.new_ones(n, n) if labels is None else (labels[:, None] == labels[None]).to(flat.dtype)
     same = same - torch.diag(torch.diagonal(same))

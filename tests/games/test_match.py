@@ -215,6 +215,19 @@ def test_diversity_is_the_mean_distance_within_a_class() -> None:
     assert diversity(samples, {}).item() == pytest.approx(sum(every) / 6, rel=1e-5)
 
 
+def test_fakes_are_compared_within_the_class_they_were_asked_for() -> None:
+    class Collapsed(G):
+        """One sample a class."""
+
+        def forward(self, x: Tensor, condition: Any) -> Tensor:
+            return self.scale * torch.eye(2)[condition["labels"]]
+
+    playing = Adversarial(POINTS, Parts(Collapsed, D, Linear))
+    data = {**batch(4), "labels": torch.tensor([0, 0, 1, 1]), "asked": torch.tensor([0, 1, 0, 1])}
+    terms(playing, playing.phases()[1], data)
+    assert playing.stats["diversity"].item() == 0
+
+
 @pytest.mark.parametrize("prior", ["normal", "uniform"])
 def test_noise_is_a_function_of_the_generator(prior: str) -> None:
     playing = game(prior=prior)
