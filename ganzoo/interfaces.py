@@ -145,6 +145,10 @@ class Loss(nn.Module):
     def g(self, fake: Score, real: Callable[[], Score]) -> Tensor:
         raise NotImplementedError
 
+    def verdict(self, score: Score) -> Tensor:
+        """[N]: above 0 where D holds a sample for real, below for fake. To be overridden where even odds are not at logit 0."""
+        return score.per_sample()
+
 
 class Augment(nn.Module):
     """A differentiable augmentation of all that D sees: the same distribution for reals and fakes, drawn anew each pass."""
@@ -153,7 +157,7 @@ class Augment(nn.Module):
         super().__init__()
 
     def attach(self, match: Match) -> None:
-        """Look at what it plays with (match.loss.relative), once, before the training."""
+        """Look at what it plays with (match.loss.relative and .verdict), once, before the training."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images
@@ -175,6 +179,7 @@ class Regularizer(nn.Module):
     double_backward  `forward` differentiates D's gradient again: under bf16 its play does its own fp32 passes
     parametrizes `attach` changes weights only; it comes after those that insert layers
     replaces     players whose adversarial loss `forward` takes the place of (feature matching)
+    swaps        in D's phases `show` puts other fakes in the place of this batch's (a pool): play.fake_score is of those
     """
 
     players: frozenset[str] = frozenset({"D"})
@@ -183,6 +188,7 @@ class Regularizer(nn.Module):
     double_backward: bool = False
     parametrizes: bool = False
     replaces: frozenset[str] = frozenset()
+    swaps: bool = False
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -195,7 +201,7 @@ class Regularizer(nn.Module):
         """Change the networks: once a match, before the optimizers see their parameters."""
 
     def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
-        """What D is shown in place of `images`; `real` is None for neither (interpolates).
+        """What D is shown in place of `images`; `real` is None for neither (interpolates, moved copies).
 
         Runs before the augmentation, unless this regularizer overrides `data`: a change of shape comes after it.
         """

@@ -99,6 +99,7 @@ class Play:
     condition   labels, source, text: what the fakes are made of; real_condition: what the reals are of (labels may differ)
     real, fake  [N, *shape]; `fake` has a graph in G's phase only; leaves that require grad where input_grad asks
     real_score, fake_score, critic
+    own_fake_score   of `fake` itself: a pass of its own where a regularizer `swaps` what D is shown for it, else fake_score
     """
 
     def __init__(
@@ -149,6 +150,11 @@ class Play:
     @cached_property
     def fake_score(self) -> Score:
         return self.critic(self.fake, self.condition, real=False)
+
+    @cached_property
+    def own_fake_score(self) -> Score:
+        swapped = self.player == "D" and any(reg.swaps for reg in self.match.regs)
+        return self.critic(self.fake, self.condition) if swapped else self.fake_score
 
     def d_loss(self, critic: Critic) -> Tensor:
         """D's adversarial loss of this play's real and fake under `critic`: a scalar."""
@@ -306,7 +312,9 @@ class Match(nn.Module):
                     self.augment.observe(real, fake)
                     stats.update({f"D/{name}": value for name, value in self.augment.stats().items()})
                 r, f = real.per_sample(), fake.per_sample()
-                stats["D/real"], stats["D/fake"], stats["D/wins"] = r.mean(), f.mean(), (r > f).float().mean()
+                stats["D/real"], stats["D/fake"] = r.mean(), f.mean()
+                r, f = self.loss.verdict(real), self.loss.verdict(fake)
+                stats["D/wins"] = (r > f).float().mean()
                 if not self.loss.relative:
                     stats["D/sign"] = r.sign().mean()  # towards 1 where D overfits (Karras et al. 2020, r_t)
         else:
@@ -314,9 +322,9 @@ class Match(nn.Module):
                 play.critic = reg.opponent(play.critic, play)
             loss = self.g_loss(play.fake_score, lambda: play.real_score)
             with torch.no_grad():
-                spread = diversity(play.batch["real"], play.batch)
+                spread = diversity(play.batch["real"], play.real_condition)
                 # 1 where these reals say nothing: one sample a class, or all alike.
-                stats["diversity"] = torch.where(spread > 0, diversity(play.fake, play.batch) / spread, 1.0)
+                stats["diversity"] = torch.where(spread > 0, diversity(play.fake, play.condition) / spread, 1.0)
         stats[f"{play.player}/loss"] = loss.detach()
         if not any(play.player in reg.replaces for reg in self.regs):
             yield loss
@@ -368,13 +376,13 @@ class Parts:
         return Match(gen, disc, self.make_loss(data), regs, augment, data)
 
 
-def diversity(samples: Tensor, batch: Batch) -> Tensor:
+def diversity(samples: Tensor, condition: Condition) -> Tensor:
     """Mean distance between two samples of a batch; where there are labels, between two of the same class."""
     flat = samples.detach().float()
     if flat.ndim == 4 and flat.shape[-1] > 32:  # distances need no fine detail
         flat = nn.functional.interpolate(flat, size=(32, 32), mode="area")
     flat = flat.flatten(1)
-    labels = batch.get("labels")
+    labels = condition.get("labels")
     n = len(flat)
     same = flat.new_ones(n, n) if labels is None else (labels[:, None] == labels[None]).to(flat.dtype)
     same = same - torch.diag(torch.diagonal(same))

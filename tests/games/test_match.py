@@ -158,6 +158,26 @@ def test_shows_come_before_the_augmentation_and_changes_of_shape_after() -> None
     assert torch.equal(playing.players["D"].shown[0], (2 * (data["real"] + 1)).reshape(3, 4))
 
 
+def test_fakes_have_a_score_of_their_own_where_d_is_shown_others() -> None:
+    class Others(Regularizer):
+        swaps = True
+
+        def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
+            return torch.ones_like(images) if play.player == "D" and real is False else images
+
+    playing, data = game(("others", Others)), batch()
+    play = Play(playing.match, "D", data, 0, frozenset({"fake"}))
+    assert play.fake_score.per_sample().tolist() == [1.0] * 6
+    (slope,) = torch.autograd.grad(play.own_fake_score.per_sample().sum(), play.fake)
+    assert torch.equal(slope, torch.full((6, 2), 0.5))
+    assert torch.equal(play.own_fake_score.per_sample(), data["x"].sum(1))
+    # Elsewhere there is one pass for both.
+    play = Play(playing.match, "G", data, 0)
+    assert play.own_fake_score is play.fake_score
+    play = Play(game(("slope", Slope)).match, "D", data, 0)
+    assert play.own_fake_score is play.fake_score
+
+
 def test_a_look_ahead_moves_no_buffer() -> None:
     playing, data = game(), batch()
     play = Play(playing.match, "G", data, 0)
@@ -193,6 +213,19 @@ def test_diversity_is_the_mean_distance_within_a_class() -> None:
     assert diversity(samples, {"labels": labels}).item() == pytest.approx(sum(distances) / 2, rel=1e-5)
     every = [(samples[i] - samples[j]).norm().item() for i in range(4) for j in range(i)]
     assert diversity(samples, {}).item() == pytest.approx(sum(every) / 6, rel=1e-5)
+
+
+def test_fakes_are_compared_within_the_class_they_were_asked_for() -> None:
+    class Collapsed(G):
+        """One sample a class."""
+
+        def forward(self, x: Tensor, condition: Any) -> Tensor:
+            return self.scale * torch.eye(2)[condition["labels"]]
+
+    playing = Adversarial(POINTS, Parts(Collapsed, D, Linear))
+    data = {**batch(4), "labels": torch.tensor([0, 0, 1, 1]), "asked": torch.tensor([0, 1, 0, 1])}
+    terms(playing, playing.phases()[1], data)
+    assert playing.stats["diversity"].item() == 0
 
 
 @pytest.mark.parametrize("prior", ["normal", "uniform"])

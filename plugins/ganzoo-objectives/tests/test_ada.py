@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.interfaces import Match, Score
 from ganzoo.plugin import DataSpec
@@ -15,7 +16,7 @@ from ganzoo.registry import get_registry
 from ganzoo.testing import CHECKS
 from ganzoo_objectives import ada
 from ganzoo_objectives.ada import Ada
-from ganzoo_objectives.losses import Relativistic
+from ganzoo_objectives.losses import LeastSquares, Relativistic
 from ganzoo_objectives.penalties import R1
 
 DATA = DataSpec("image", (3, 8, 8))
@@ -110,6 +111,32 @@ def test_a_relative_loss_is_judged_by_pairs(build_match, phase_loss, affine, fix
     assert float(augment.p) == pytest.approx(0.504 if rises else 0.496)
     phase_loss(match, "G", real)
     assert float(augment.p) == pytest.approx(0.504 if rises else 0.496)  # D's steps alone
+
+
+@pytest.mark.parametrize(("real", "fake"), [(1.0, 0.0), (1.0, -1.0), (0.0, 1.0)])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_lsgan_has_even_odds_halfway_between_its_targets(build_match, phase_loss, fixed, real, fake, heads):
+    class Saying(nn.Module):
+        """Of every image the same, in each of some heads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.word = nn.Parameter(torch.zeros(()))
+
+        def forward(self, images: Tensor, condition: object) -> Score:
+            return Score((self.word.expand(len(images)),) * heads)
+
+    augment, disc = Ada(DATA, kimg=1.0, interval=1), Saying()
+    loss = partial(LeastSquares, real=real, fake=fake)
+    match: Match = copy.deepcopy(build_match(fixed(torch.zeros(1, 3, 8, 8)), disc, augment=augment, loss=loss))
+    match.augment.p.fill_(0.5)
+    # D's word on every image as a share of the way from fakes to reals; then r and p.
+    for share, sign, p in ((0.5, 0, 0.496), (0.25, -1, 0.492), (0.75, 1, 0.496)):
+        match.disc.word.data.fill_(fake + share * (real - fake))
+        stats: dict[str, Tensor] = {}
+        phase_loss(match, "D", torch.zeros(4, 3, 8, 8), stats=stats)
+        assert float(stats["D/sign"]) == sign
+        assert float(match.augment.p) == pytest.approx(p)
 
 
 def test_ranks_share_one_p(monkeypatch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from ganzoo.interfaces import Play
+from ganzoo.interfaces import Play, Regularizer
 from ganzoo.plugin import DataSpec
 from ganzoo_objectives.losses import Hinge, Minimax, NonSaturating
 from ganzoo_objectives.outputs import Consistency, LabelSmoothing, LeCam
@@ -118,6 +118,57 @@ def test_consistency_of_a_linear_d(weight, fakes, build_match, phase_loss, fixed
             expected += factor * change.square().mean().item()
     assert expected > 0
     assert stats["D/Consistency0"].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, (6, 8)), (3, (6, 8)), (1, (3, 4))], ids=["grey", "colour", "smaller"])
+def test_a_source_of_the_same_size_moves_with_its_image(channels, size, build_match, phase_loss, fixed):
+    class Comparing(nn.Module):
+        """-mean (x - s)^2, the source enlarged where it is smaller."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones((), dtype=F64))
+            self.sources: list[Tensor] = []
+
+        def forward(self, images: Tensor, condition: dict[str, Tensor]) -> Tensor:
+            self.sources.append(condition["source"])
+            source = interpolate(condition["source"], images.shape[2:])
+            return -self.weight * (images - source).square().flatten(1).mean(1)
+
+    source, disc = torch.randn(8, channels, *size, dtype=F64), Comparing()
+    pairs = interpolate(source, (6, 8)).expand(8, 3, 6, 8)
+    match = build_match(fixed(pairs), disc, Consistency(DATA, fakes=10.0))
+    stats: dict[str, Tensor] = {}
+    phase_loss(match, "D", pairs, stats=stats, source=source)
+    moved = [not torch.equal(shown, source) for shown in disc.sources]
+    if size == (6, 8):
+        assert moved == [False, False, True, True]
+        assert stats["D/Consistency0"].item() == 0  # wherever a pair went, its two are alike
+    else:
+        assert moved == [False] * 4  # T moves by the pixels of the image
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_consistency_of_fakes_that_d_is_shown_others_for(every, build_match, phase_loss, fixed):
+    class Pool(Regularizer):
+        swaps = True
+        kept = 0
+
+        def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
+            if real is not False:
+                return images
+            self.kept += 1
+            return torch.zeros_like(images)
+
+    fake = torch.ones(8, 1, 1, 1, dtype=F64) * torch.randn(8, dtype=F64)[:, None, None, None]
+    pool = Pool(DATA)
+    match = build_match(
+        fixed(fake.expand(8, 1, 6, 8)), Watching(48), Consistency(DATA, weight=0.0, fakes=5.0, every=every), pool
+    )
+    stats: dict[str, Tensor] = {}
+    phase_loss(match, "D", torch.randn(8, 1, 6, 8, dtype=F64), every=every, stats=stats)
+    assert stats["D/Consistency0"].item() == 0  # an image of one colour is its own T
+    assert pool.kept == (every == 1)  # by the main loss
 
 
 def test_consistency_of_several_heads_and_in_a_phase_of_its_own(build_match, phase_loss, fixed, told):

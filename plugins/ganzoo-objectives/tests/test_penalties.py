@@ -160,7 +160,7 @@ def test_each_penalty_looks_at_its_own_samples(build_match, phase_loss, fixed, p
     torch.testing.assert_close(stats["D/R21"], fake.pow(4).sum() / N)
 
 
-def test_interpolates_share_one_weight_a_sample_and_the_condition(build_match, phase_loss, fixed):
+def test_interpolates_have_one_weight_a_sample_and_the_condition_of_the_real(build_match, phase_loss, fixed):
     seen = []
 
     class Watching(nn.Module):
@@ -174,8 +174,8 @@ def test_interpolates_share_one_weight_a_sample_and_the_condition(build_match, p
 
     n = 64
     match = build_match(fixed(torch.zeros(n, 3, 4, 4, dtype=F64)), Watching(), GradientPenalty(DATA))
-    labels = torch.arange(n)
-    phase_loss(match, "D", torch.ones(n, 3, 4, 4, dtype=F64), labels=labels)
+    labels = torch.arange(n)  # of the reals; fakes are asked to be others
+    phase_loss(match, "D", torch.ones(n, 3, 4, 4, dtype=F64), labels=labels, asked=labels.flip(0))
     between, condition = seen[-1]
     share = between.flatten(1)
     assert torch.equal(share, share[:, :1].expand_as(share))

@@ -100,6 +100,11 @@ def test_each_image_is_augmented_before_it_is_packed(build_match, phase_loss, fi
     assert disc.shown[0].round()[:, :, 0, 0].tolist() == [[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]]
 
 
+def test_d_judges_packs_without_what_the_samples_were_made_of():
+    given = DATA.replace(source=DataSpec("image", (1, 4, 4)), text=5)
+    assert Packing(given).data(given) == DataSpec("image", (6, 4, 4))
+
+
 def test_a_broken_pack_is_refused(build_match, phase_loss, fixed):
     match = build_match(fixed(torch.zeros(5, 3, 4, 4)), Watching(), Packing(DATA))
     with pytest.raises(ValueError, match="5 samples are no whole packs of 2; make --batch"):

@@ -177,6 +177,56 @@ def test_the_pool_serves_d_s_phase_and_fakes_alone(numbered):
     assert int(pool.count) == 0
 
 
+@pytest.mark.parametrize(("given", "kind"), [({"source": IMAGES}, "source image"), ({"text": 5}, "caption")])
+def test_no_pool_where_d_sees_what_a_fake_was_made_of(given, kind):
+    with pytest.raises(
+        ValueError, match=f"earlier fakes were not made of the {kind} that D may see beside them: leave image-pool"
+    ):
+        ImagePool(IMAGES.replace(**given))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("pix2pix-small", "image-pool.*earlier fakes were not made of the source image"),
+        ("stargan-small", "labels are what .* cannot do without, and regularizer 'image-pool' cannot use"),
+        ("projection-small", "'image-pool' does not fit: it cannot use labels, .* data.labels=false"),
+    ],
+)
+def test_a_pool_is_refused_in_conditional_games(recipe, message):
+    from ganzoo.assembly import make_plan
+    from ganzoo.config import layer_from_dict
+    from ganzoo.errors import UsageError
+    from ganzoo.rehearsal import rehearse
+
+    table = {"recipe": recipe, "reg": ["image-pool"]}
+    with pytest.raises(UsageError, match=message):
+        rehearse(make_plan(get_registry(), layer_from_dict(table, "the test")))
+
+
+class Squared(Mean):
+    """The mean of the squares of an image as its logit, times a weight."""
+
+    def forward(self, images, condition):
+        return self.weight * images.square().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_r2_beside_a_pool_is_of_g_s_own_fakes(numbered, every):
+    entry = get_registry().find("regularizer", "r2")
+    r2, pool = get_registry().build(entry, {"gamma": 2.0, "every": every}, IMAGES, 4), ImagePool(IMAGES, size=4)
+    match = Match(Affine(IMAGES), Squared(IMAGES), Squares(IMAGES), [("r2", r2), ("pool", pool)], data=IMAGES)
+    for images in (numbered[:4], numbered[4:8]):  # then some of the four are shown for the next
+        kept, stats = pool.pool.clone(), {}
+        for phase in match.phases("D"):
+            for _, term in match.losses(phase, {"real": images, "x": images}, 0, stats):
+                term.backward()
+        assert int(pool.count) == 4
+    # D's slope at a pixel of value v is 2 v / 4, so 4 such squares are v^2.
+    assert float(stats["D/r2"]) == pytest.approx(float(images[:, 0, 0, 0].square().mean()))
+    assert not torch.equal(pool.pool, kept)
+
+
 def test_cyclegan_with_hinge_r1_and_spectral_norm_is_one_command():
     from ganzoo.assembly import make_plan
     from ganzoo.config import layer_from_dict

@@ -36,9 +36,10 @@ class Ada(Augment):
     image is reflected. Grey images have no saturation; hue is for three channels alone.
 
     p goes up while r = mean of sign D(real) over `interval` D steps exceeds `target`, and down while it is below: D's reals are
-    then judged apart from the fakes more surely than they should be. With a loss for which D's level means nothing it looks at
-    sign(D(real) - D(fake)), pair by pair. The images that are counted are the reals in D's steps: n times as many with n steps
-    a round, and packs under packing. Micro-batches count as steps.
+    then judged apart from the fakes more surely than they should be. D(real) counts from the loss's even odds: with lsgan, from
+    halfway between its targets. With a loss for which D's level means nothing it looks at sign(D(real) - D(fake)), pair by
+    pair. The images that are counted are the reals in D's steps: n times as many with n steps a round, and packs under packing.
+    Micro-batches count as steps.
 
     What the augmentation does to the distribution of images can be undone as long as p < 1, so that nothing of it need leak
     into G: quarter turns at p = 1 would make all four orientations alike. In practice leaks begin above .8, the bound here; the
@@ -83,7 +84,7 @@ class Ada(Augment):
         _check(p=p, target=target, kimg=kimg, interval=interval, ramp=ramp, max_p=max_p)
         self.groups, self.constant, self.ramp = frozenset(transforms), p, ramp
         self.target, self.kimg, self.interval, self.max_p = target, kimg, interval, max_p
-        self.relative = False
+        self.relative, self.verdict = False, Score.per_sample
         height, width = data.resolution
         used = {name for group in self.groups for name in _GROUPS[group]}
         used -= {name for name, on in (("flip", flip), ("luma", luma_flip), ("hue", hue and data.channels == 3)) if not on}
@@ -101,7 +102,7 @@ class Ada(Augment):
         self.register_buffer("steps", torch.tensor(0))
 
     def attach(self, match: Match) -> None:
-        self.relative = match.loss.relative
+        self.relative, self.verdict = match.loss.relative, match.loss.verdict
 
     def forward(self, images: Tensor) -> Tensor:
         with in_full_precision(images):
@@ -124,7 +125,7 @@ class Ada(Augment):
 
     @torch.no_grad()
     def observe(self, real: Score, fake: Score) -> None:
-        said = real.per_sample()
+        said = self.verdict(real)
         seen = len(said) * sharing()
         self.images += seen
         if self.constant is not None:
@@ -133,7 +134,7 @@ class Ada(Augment):
                 self.p.copy_(self.constant * (1 - torch.cos(math.pi * share)) / 2)
             return
         if self.relative:
-            said = said - fake.per_sample()
+            said = said - self.verdict(fake)
         self.signs += sharing() * batch_mean(said.sign().sum())
         self.steps += 1
         change = (self.signs / self.images - self.target).sign() * self.images / (1000 * self.kimg)

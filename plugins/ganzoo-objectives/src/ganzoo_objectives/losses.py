@@ -81,6 +81,10 @@ class LeastSquares(Loss):
     def g(self, fake: Score, real: Real) -> Tensor:
         return (fake.logits - self.goal).square() / 2
 
+    def verdict(self, score: Score) -> Tensor:
+        middle = (self.real + self.fake) / 2  # where D cannot tell
+        return (score.per_sample() - len(score.heads()) * middle) * (self.real - self.fake)
+
 
 class Wasserstein(Loss):
     """L_D = E f - E r, L_G = -L_D (Arjovsky et al. 2017, equation 2): G's loss is D's estimate of the Wasserstein-1 distance.

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganzoo.interfaces import DataSpec, Play, Regularizer, Score, batch_mean
+from ganzoo.interfaces import Condition, DataSpec, Play, Regularizer, Score, batch_mean
 from ganzoo_objectives.diffaugment import take
 
 
@@ -37,7 +37,8 @@ class Consistency(Regularizer):
     """weight E (D(x) - D(T(x)))^2 with T a random flip and a shift by a few pixels (Zhang et al. 2020, CR-GAN).
 
     On reals; on fakes too with `fakes` (Zhao et al. 2021, bCR). T is not in the main loss, and D's gradient flows through both
-    branches. Each branch is augmented and noised anew where the match does that. What a shift uncovers is reflected.
+    branches. Each branch is augmented and noised anew where the match does that. What a shift uncovers is reflected. A source
+    image of the same size goes along.
 
     Options:
         weight: of the term on reals
@@ -71,14 +72,21 @@ class Consistency(Regularizer):
     def forward(self, play: Play) -> Tensor:
         terms = []
         if self.weight:
-            terms.append(self.weight * self._change(play, play.real, play.real_score, real=True))
+            terms.append(self.weight * self._change(play, play.real, play.real_condition, play.real_score))
         if self.fakes:
-            terms.append(self.fakes * self._change(play, play.fake, play.fake_score, real=False))
+            terms.append(self.fakes * self._change(play, play.fake, play.condition, play.own_fake_score))
         return torch.stack(terms).sum(0)
 
-    def _change(self, play: Play, images: Tensor, score: Score, real: bool) -> Tensor:
-        moved = play.critic(self.transformed(images.detach()), play.real_condition if real else play.condition, real)
-        return (moved.per_sample() - score.per_sample()).square()
+    def _change(self, play: Play, images: Tensor, condition: Condition, score: Score) -> Tensor:
+        images = images.detach()
+        source = condition.get("source")
+        if source is not None and source.shape[2:] == images.shape[2:]:  # D compares the two place by place: one T for both
+            images, source = self.transformed(torch.cat([images, source], 1)).tensor_split([images.shape[1]], 1)
+            condition = {**condition, "source": source}
+        else:
+            images = self.transformed(images)
+        # Neither real nor fake: a pool would keep T's images and show others.
+        return (play.critic(images, condition).per_sample() - score.per_sample()).square()
 
     def transformed(self, images: Tensor) -> Tensor:
         """T(images): one draw an image."""

@@ -10,8 +10,8 @@ from ganzoo.interfaces import DataSpec, Play, Regularizer
 class Packing(Regularizer):
     """D sees m consecutive samples stacked on channels, all real or all fake, and gives one logit a pack.
 
-    [N, C, ...] becomes [N/m, m C, ...], after the augmentation of each sample. The paper counts packs: its batch of 100 is
-    a batch of 100 m samples here.
+    [N, C, ...] becomes [N/m, m C, ...], after the augmentation of each sample. D sees no captions and no source images. The
+    paper counts packs: its batch of 100 is a batch of 100 m samples here.
 
     Options:
         m: samples in a pack; the paper has 2 to 4
@@ -24,7 +24,8 @@ class Packing(Regularizer):
         self.m = m
 
     def data(self, spec: DataSpec) -> DataSpec:
-        return spec.replace(shape=(self.m * spec.channels, *spec.resolution), text=0)  # a pack has no caption of its own
+        # A pack has no caption and no source image of its own.
+        return spec.replace(shape=(self.m * spec.channels, *spec.resolution), text=0, source=None)
 
     def show(self, images: Tensor, play: Play, real: bool | None) -> Tensor:
         n, channels, *places = images.shape

@@ -88,7 +88,7 @@ class R2(_ZeroCentred):
     input_grad = frozenset({"fake"})
 
     def forward(self, play: Play) -> Tensor:
-        return self.weight(play) * squared_gradients(play.fake_score.per_sample(), play.fake)
+        return self.weight(play) * squared_gradients(play.own_fake_score.per_sample(), play.fake)
 
 
 class GradientPenalty(Regularizer):
@@ -116,7 +116,7 @@ class GradientPenalty(Regularizer):
         real, fake = play.real.detach(), play.fake.detach()
         share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
         between = torch.lerp(fake, real, share).requires_grad_()
-        squares = squared_gradients(play.critic(between, play.condition).per_sample(), between)
+        squares = squared_gradients(play.critic(between, play.real_condition).per_sample(), between)
         excess = (squares + 1e-12).sqrt() - 1  # the plain norm has no second derivative at 0
         return self.weight * (excess.relu() if self.one_sided else excess).square()
 

@@ -138,6 +138,7 @@ def ganzoo_components() -> Iterator[Component]:
         summary="D sees fakes of some time ago beside new ones",
         paper="arXiv:1612.07828",
         modality=frozenset({"image"}),
+        labels="refused",  # an earlier fake may be of another class
         couples="the pool, which takes images one after the other",
         aliases=("image buffer", "history of generated images"),
     )

@@ -114,11 +114,13 @@ class ImagePool(Regularizer):
     """D sees fakes of some time ago beside new ones (Shrivastava et al. 2017, arXiv:1612.07828, section 2.3).
 
     Until the pool is full an image is stored and shown; then for each image, with probability 1/2, a stored one is shown and
-    the new one takes its place. G's phase sees its own fakes.
+    the new one takes its place. G's phase sees its own fakes. Images alone are kept: D is to see nothing beside them.
 
     Options:
         size: images kept
     """
+
+    swaps = True
 
     pool: Tensor
     count: Tensor
@@ -127,6 +129,9 @@ class ImagePool(Regularizer):
         super().__init__(data)
         if size < 1:
             raise ValueError(f"size={size} must be at least 1")
+        for given, kind in ((data.source, "source image"), (data.text, "caption")):  # labels are refused before
+            if given:
+                raise ValueError(f"earlier fakes were not made of the {kind} that D may see beside them: leave image-pool out")
         self.size = size
         self.register_buffer("pool", torch.zeros(size, *data.shape))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
