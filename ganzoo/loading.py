@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from ganzoo import provenance
 from ganzoo.assembly import Plan, plan_from_table
-from ganzoo.errors import PluginError, RunError, UsageError
+from ganzoo.errors import DataError, PluginError, RunError, UsageError
 from ganzoo.fitting import guard
 from ganzoo.models import Model
 from ganzoo.options import coerce, options_of, resolve, to_toml_value
