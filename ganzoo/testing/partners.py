@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot, softplus
 from ganzoo.config import PlayerConfig, Settings
 from ganzoo.games.adversarial import Adversarial
 from ganzoo.games.match import Parts
-from ganzoo.interfaces import Batch, Condition, Game, Loss, Score
+from ganzoo.interfaces import Batch, Condition, Game, Loss, Regularizer, Score
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry, get_registry
 from ganzoo.testing.cases import NO_OPTIONS, Options, build, group_of, make_batch, resolved
@@ -85,8 +85,14 @@ def _beside(x: Tensor, condition: Condition, data: DataSpec) -> Tensor:
     return torch.cat([x, *beside], 1) if beside else x
 
 
-def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed: int = 0) -> Game:
-    """A game in which the part plays among partners; weights are a function of the seed."""
+def make_game(
+    entry: Entry,
+    data: DataSpec,
+    options: Options = NO_OPTIONS,
+    seed: int = 0,
+    regs: Sequence[tuple[str, Callable[[DataSpec], Regularizer]]] = (),
+) -> Game:
+    """A game in which the part plays among partners, with `regs` beside it; weights are a function of the seed."""
     torch.manual_seed(seed)
     kind = entry.kind
 
@@ -97,7 +103,7 @@ def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed:
         make_gen=mine if kind == "generator" else PartnerGenerator,
         make_disc=mine if kind == "discriminator" else PartnerDiscriminator,
         make_loss=mine if kind == "loss" else PartnerLoss,
-        make_regs=[(entry.name, mine)] if kind == "regularizer" else [],
+        make_regs=[(entry.name, mine)] if kind == "regularizer" else regs,
         make_augment=mine if kind == "augmentation" else None,
     )
     if kind == "game":
