@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import grad
 from torch.nn.utils import parametrize
 
 from ganzoo.interfaces import DataSpec, Match, Play, Regularizer
@@ -64,6 +65,15 @@ class RootAtZero(Sound):
 
     def forward(self, play: Play) -> Tensor:
         return (0 * play.real_score.per_sample()).square().sqrt()
+
+
+class Undeclared(Sound):
+    """A gradient penalty that does not say so."""
+
+    input_grad = frozenset({"real"})
+
+    def forward(self, play: Play) -> Tensor:
+        return grad(play.real_score.per_sample().sum(), play.real, create_graph=True)[0].square().flatten(1).sum(1)
 
 
 class AttachesLate(Sound):
@@ -155,6 +165,7 @@ FAULTS = [
     Fault(regularizers.check_regularizer_penalty, Detached, "a gradient for D; seen: none"),
     Fault(regularizers.check_regularizer_penalty, Map, r"a scalar or \[N\]; seen: \[4, 8\]"),
     Fault(regularizers.check_regularizer_penalty, RootAtZero, "a finite penalty; seen"),
+    Fault(regularizers.check_regularizer_penalty, Undeclared, "double_backward = True .*; seen: double_backward = False"),
     Fault(regularizers.check_regularizer_attaches_once, AttachesLate, "others under D.head"),
     Fault(regularizers.check_regularizer_state_dict, Forgets, "no Python value that changes .* seen: changes of anchor"),
     Fault(regularizers.check_regularizer_state_dict, ForgetsATensor, "the same terms in phase D/main"),
@@ -183,6 +194,25 @@ def test_so_do_those_with_options(check: Check, options: dict[str, Any]) -> None
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_a_sound_regularizer_passes(check: Check) -> None:
     on_suitable_data(check, tried("regularizer", Sound, couples="the running mean"), most=1)
+
+
+class Declared(Undeclared):
+    double_backward = True
+
+
+class FirstOrder(Sound):
+    """Weighs its penalty by the size of a gradient, which it does not differentiate."""
+
+    input_grad = frozenset({"real"})
+
+    def forward(self, play: Play) -> Tensor:
+        (gradient,) = grad(play.real_score.per_sample().sum(), play.real, retain_graph=True)
+        return play.real_score.per_sample().square() * gradient.norm()
+
+
+@pytest.mark.parametrize("target", [Declared, FirstOrder])
+def test_a_gradient_may_be_taken(target: type[Regularizer]) -> None:
+    on_suitable_data(regularizers.check_regularizer_penalty, tried("regularizer", target), most=1)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
