@@ -14,7 +14,7 @@ from ganzoo.interfaces import DataSpec, Match, Play, Regularizer
 from ganzoo.testing import Check, regularizers
 from ganzoo.testing.regularizers import CHECKS
 
-from .conftest import Fault, covered, installed, name_of, on_suitable_data, tried
+from .conftest import LABELLED, Fault, covered, installed, name_of, on_suitable_data, tried
 
 
 class Sound(Regularizer):
@@ -58,6 +58,23 @@ class Detached(Sound):
 class Map(Sound):
     def forward(self, play: Play) -> Tensor:
         return play.real_score.features[0].square()
+
+
+class LooksAtFeatures(Sound):
+    """Without saying so: of a D that has none it makes nothing."""
+
+    def forward(self, play: Play) -> Tensor:
+        return sum((f.square().flatten(1).mean(1) for f in play.real_score.features), torch.zeros(len(play.real)))
+
+
+class LooksAtClasses(Sound):
+    def forward(self, play: Play) -> Tensor:
+        return play.real_score.classes.square().mean(1)
+
+
+class LooksAtTheHead(Sound):
+    def forward(self, play: Play) -> Tensor:
+        return play.disc.head.weight.square().sum()
 
 
 class RootAtZero(Sound):
@@ -163,10 +180,13 @@ FAULTS = [
     Fault(regularizers.check_regularizer_own_player, TrainsG, "no gradient for G in phase D/main; seen: at "),
     Fault(regularizers.check_regularizer_own_player, ShrinksG, "phase D/main to move D alone; seen: it moved D, G"),
     Fault(regularizers.check_regularizer_penalty, Detached, "a gradient for D; seen: none"),
-    Fault(regularizers.check_regularizer_penalty, Map, r"a scalar or \[N\]; seen: \[4, 8\]"),
+    Fault(regularizers.check_regularizer_penalty, Map, r"a scalar or \[N\]; seen: \[4, 8\]", declared={"needs": {"features"}}),
+    Fault(regularizers.check_regularizer_penalty, LooksAtFeatures, "a gradient for D; seen: none"),
+    Fault(regularizers.check_regularizer_penalty, LooksAtClasses, "'NoneType' object has no attribute", LABELLED),
+    Fault(regularizers.check_regularizer_penalty, LooksAtTheHead, "object has no attribute 'head'"),
     Fault(regularizers.check_regularizer_penalty, RootAtZero, "a finite penalty; seen"),
     Fault(regularizers.check_regularizer_penalty, Undeclared, "double_backward = True .*; seen: double_backward = False"),
-    Fault(regularizers.check_regularizer_attaches_once, AttachesLate, "others under D.head"),
+    Fault(regularizers.check_regularizer_attaches_once, AttachesLate, "others under D.head", declared={"needs": {"head"}}),
     Fault(regularizers.check_regularizer_state_dict, Forgets, "no Python value that changes .* seen: changes of anchor"),
     Fault(regularizers.check_regularizer_state_dict, ForgetsATensor, "the same terms in phase D/main"),
     Fault(regularizers.check_regularizer_meta, WeighsOnTheCPU, "every tensor on its input's device"),
@@ -213,6 +233,13 @@ class FirstOrder(Sound):
 @pytest.mark.parametrize("target", [Declared, FirstOrder])
 def test_a_gradient_may_be_taken(target: type[Regularizer]) -> None:
     on_suitable_data(regularizers.check_regularizer_penalty, tried("regularizer", target), most=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "needs"), [(LooksAtFeatures, "features"), (LooksAtClasses, "classes"), (LooksAtTheHead, "head")]
+)
+def test_what_is_needed_is_there(target: type[Regularizer], needs: str) -> None:
+    on_suitable_data(regularizers.check_regularizer_penalty, tried("regularizer", target, needs={needs}), most=1)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
