@@ -27,6 +27,7 @@ CLASSES = ("first", "second", "third")
 # Whole numbers that make a network small, for the options of that name which it may have.
 _SMALL = {"channels": 4, "max_channels": 16, "width": 8, "z_dim": 4, "embedding": 4, "size": 32}
 _SIDES = (8, 32, 128, 512)
+_OTHER_SIDES = (20, 40)  # no power of two, and no square
 _TEXT = 5  # width of a caption's vector
 
 
@@ -67,6 +68,15 @@ def _plain_data(component: Component) -> list[DataSpec]:
         DataSpec("signal", (1, 2 * side if can.admits((2 * side,)) else side)),
         DataSpec("points", (2,)),
     ]
+
+
+def of_another_size(component: Component, data: DataSpec) -> DataSpec:
+    """The same data near 20x40 pixels, where the component says that it does them: no powers of two, and no square."""
+    near = Resolutions(component.resolutions or "any").nearest(_OTHER_SIDES[: len(data.resolution)])
+    if near is None:  # it does larger ones alone
+        return data
+    source = data.source and data.source.replace(shape=(data.source.channels, *near))
+    return data.replace(shape=(data.channels, *near), source=source)
 
 
 def make_batch(data: DataSpec, n: int, seed: int = 0) -> Batch:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Batch, Game, Phase
+from ganzoo.interfaces import Batch, Game, Phase, Play, Regularizer
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry
 from ganzoo.testing.cases import NO_OPTIONS, Options, differing, generator_inputs, group_of, make_batch
@@ -170,6 +171,42 @@ def check_game_moves_own_player(entry: Entry, data: DataSpec, options: Options =
         )
 
 
+class _Probe(Regularizer):
+    """Costs nothing, and notes the phases in which it is asked what it costs; `now` holds the one that is played."""
+
+    double_backward = True
+
+    def __init__(self, data: DataSpec, player: str, every: int, now: list[Phase]) -> None:
+        super().__init__(data)
+        self.players, self.every, self.now = frozenset({player}), every, now
+        self.asked: list[Phase] = []
+
+    def forward(self, play: Play) -> Tensor | None:
+        self.asked += self.now
+        return None
+
+
+@check("each interval of the regularizers has a phase that asks for their penalty; with double_backward it says `twice`")
+def check_game_regularizers(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
+    now: list[Phase] = []
+    kinds = [(player, every) for player in ("D", "G") for every in (1, 2)]
+    regs = [(f"{player}{every}", partial(_Probe, player=player, every=every, now=now)) for player, every in kinds]
+    game = make_game(entry, data, options, regs=regs).train()
+    batch = completed(game, data, 4 * group_of(entry, options))
+    for phase in game.phases():
+        now[:] = [phase]
+        gradients(game, phase, [batch])
+    for probe in (probe for match in game.matches for probe in match.regs):
+        (player,) = probe.players
+        expect(
+            {(phase.player, phase.every) for phase in probe.asked} == {(player, probe.every)},
+            f"a phase of {player} with every={probe.every} that plays the regularizers of that interval: see Match.phases",
+            f"they are played in {', '.join(phase.name for phase in probe.asked) or 'none'}",
+        )
+        once = [phase.name for phase in probe.asked if not phase.twice]
+        expect(not once, f"twice=True in phase {', '.join(once)}, for a regularizer with double_backward", "False")
+
+
 @check("micro-batches equal the batch, unless `couples` says what couples its samples")
 def check_game_micro_batches(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     if entry.component.couples:
@@ -266,6 +303,7 @@ CHECKS = (
     check_game_phases,
     check_game_draw,
     check_game_moves_own_player,
+    check_game_regularizers,
     check_game_micro_batches,
     check_game_generate,
     check_game_made_by,

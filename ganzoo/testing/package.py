@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from torch import nn
 
 from ganzoo.catalog import canonical, get_catalog
-from ganzoo.config import layer_from_dict
-from ganzoo.errors import GanzooError
+from ganzoo.config import KIND_OF, layer_from_dict, make_settings, settings_keys
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Encoder, Features, Game, Loss, Metric, Regularizer
 from ganzoo.options import coerce, options_of
 from ganzoo.plugin import API
@@ -26,6 +26,8 @@ from ganzoo.registry import CORE, GROUP, WITHOUT_DATA, Entry, discover, get_regi
 from ganzoo.testing.cases import build, suitable_data
 from ganzoo.testing.contracts import Skip, Untried, check, expect
 from ganzoo.testing.wheels import packed_files, source_of
+from ganzoo.training.optimizers import PlayerOptimizer
+from ganzoo.training.schedules import Schedule
 
 _BASES: dict[str, type] = {
     "generator": nn.Module,
@@ -211,12 +213,38 @@ def check_component_declared(entry: Entry) -> None:
     )
     strange = sorted((component.provides | component.needs) - CAPABILITIES.keys())
     expect(not strange, f"capabilities of {', '.join(CAPABILITIES)}", ", ".join(strange))
-    layer_from_dict(component.recommends, f"recommended by {entry}", soft=True)
+    try:
+        _resolve_recommended(entry)
+    except GanzooError as err:
+        expect(False, "`recommends` that can be played with", err)
     if isinstance(component.min_group, str):
         options = options_of(get_registry().load(entry))
         expect(component.min_group in options, "min_group, a number or the name of an option", component.min_group)
     else:
         expect(component.min_group >= 1, "min_group from 1", component.min_group)
+
+
+def _resolve_recommended(entry: Entry) -> None:
+    """Every setting, schedule and optimizer that it recommends, and every part with its options. Raises GanzooError."""
+    registry = get_registry()
+    layer = layer_from_dict(entry.component.recommends, f"recommended by {entry}", soft=True)
+    settings = make_settings({key: option.default for key, option in settings_keys().items()} | layer.settings)
+    for player in ("G", "D"):
+        PlayerOptimizer(player, nn.Linear(1, 1, bias=False), getattr(settings, player), (), settings.kimg)
+    if settings.ema.half_life != "auto":
+        Schedule(settings.ema.half_life, settings.kimg, "ema.half_life")
+    for key, spec in [*layer.parts.items(), *((f"reg.{reg.name}", reg) for reg in layer.regs or ())]:
+        if spec is None:
+            continue
+        kind = KIND_OF[key.partition(".")[0]]
+        try:
+            part = registry.find(kind, spec.name)
+        except UsageError:
+            if get_catalog().offering(kind, spec.name.rpartition("/")[2]):
+                continue  # of a plugin that is not installed here
+            raise
+        if kind != "dataset":  # assembly reads those options itself: a resolution may be written 64x32
+            registry.resolve(part, {**spec.options, **layer.options.get(key, {})})
 
 
 @check("the target imports and is of its kind: built as target(data, **options), a data set or encoder as target(**options)")

@@ -1,9 +1,10 @@
-"""Partners for a part under test: tiny networks and a loss that provide every capability, and games made with them."""
+"""Partners for a part under test: tiny networks and a loss that provide what it needs, and games made with them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import one_hot, softplus
 from ganzoo.config import PlayerConfig, Settings
 from ganzoo.games.adversarial import Adversarial
 from ganzoo.games.match import Parts
-from ganzoo.interfaces import Batch, Condition, Game, Loss, Score
+from ganzoo.interfaces import Batch, Condition, Game, Loss, Regularizer, Score
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import Entry, get_registry
 from ganzoo.testing.cases import NO_OPTIONS, Options, build, group_of, make_batch, resolved
@@ -52,20 +53,25 @@ class PartnerGenerator(nn.Module):
 
 
 class PartnerDiscriminator(nn.Module):
-    """Samples to logits [N], smooth, without anything that couples a batch; with head, features and class logits."""
+    """Samples to logits [N], smooth, without anything that couples a batch; of "head", "features" and "classes" what is asked.
 
-    def __init__(self, data: DataSpec) -> None:
+    The others it lacks, as many a real one does: who looks at them must say so in `needs`.
+    """
+
+    def __init__(self, data: DataSpec, asked: frozenset[str]) -> None:
         super().__init__()
-        self.data = data
+        self.data, self.asked = data, asked
         self.first = nn.Linear(math.prod(data.shape) + len(data.classes) + data.text, _WIDTH)
-        self.head = nn.Linear(_WIDTH, 1)
-        self.sort = nn.Linear(math.prod(data.shape), len(data.classes)) if data.classes else None
+        self.last = "head" if "head" in asked else "judge"
+        self.add_module(self.last, nn.Linear(_WIDTH, 1))
+        self.sort = nn.Linear(math.prod(data.shape), len(data.classes)) if data.classes and "classes" in asked else None
 
     def forward(self, images: Tensor, condition: Condition) -> Score:
         flat = images.flatten(1)
         features = self.first(_beside(flat, condition, self.data)).tanh()
         classes = self.sort(flat) if self.sort is not None else None
-        return Score(self.head(features).squeeze(1), (features,), classes)
+        logits = getattr(self, self.last)(features).squeeze(1)
+        return Score(logits, (features,) if "features" in self.asked else (), classes)
 
 
 class PartnerLoss(Loss):
@@ -85,8 +91,14 @@ def _beside(x: Tensor, condition: Condition, data: DataSpec) -> Tensor:
     return torch.cat([x, *beside], 1) if beside else x
 
 
-def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed: int = 0) -> Game:
-    """A game in which the part plays among partners; weights are a function of the seed."""
+def make_game(
+    entry: Entry,
+    data: DataSpec,
+    options: Options = NO_OPTIONS,
+    seed: int = 0,
+    regs: Sequence[tuple[str, Callable[[DataSpec], Regularizer]]] = (),
+) -> Game:
+    """A game in which the part plays among partners, with `regs` beside it; weights are a function of the seed."""
     torch.manual_seed(seed)
     kind = entry.kind
 
@@ -95,9 +107,9 @@ def make_game(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS, seed:
 
     parts = Parts(
         make_gen=mine if kind == "generator" else PartnerGenerator,
-        make_disc=mine if kind == "discriminator" else PartnerDiscriminator,
+        make_disc=mine if kind == "discriminator" else partial(PartnerDiscriminator, asked=entry.component.needs),
         make_loss=mine if kind == "loss" else PartnerLoss,
-        make_regs=[(entry.name, mine)] if kind == "regularizer" else [],
+        make_regs=[(entry.name, mine)] if kind == "regularizer" else regs,
         make_augment=mine if kind == "augmentation" else None,
     )
     if kind == "game":

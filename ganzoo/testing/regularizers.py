@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ganzoo.games.match import Play
 from ganzoo.interfaces import Batch, Game, Match, Regularizer
@@ -58,7 +61,9 @@ def check_regularizer_own_player(entry: Entry, data: DataSpec, options: Options 
         )
 
 
-@check("a penalty is a scalar or [N], finite, and has a gradient for the player whose phase it joins")
+@check(
+    "a penalty is a scalar or [N], finite, with a gradient for the player whose phase it joins; of a gradient: double_backward"
+)
 def check_regularizer_penalty(entry: Entry, data: DataSpec, options: Options = NO_OPTIONS) -> None:
     game = _warm(entry, data, options)
     match = _match(game)
@@ -68,7 +73,14 @@ def check_regularizer_penalty(entry: Entry, data: DataSpec, options: Options = N
     n = _n(entry, options)
     for player in sorted(reg.players):
         with learning(game, player) as own:
-            term = reg(Play(match, player, completed(game, data, n, seed=5), 10_000, reg.input_grad))
+            batch = completed(game, data, n, seed=5)
+            with _backward_passes() as open_to_another:
+                term = reg(Play(match, player, batch, 10_000, reg.input_grad))
+            expect(
+                reg.double_backward or not any(open_to_another),
+                "double_backward = True of a penalty that takes a gradient with create_graph=True: fp32 passes, not compiled",
+                "double_backward = False",
+            )
             if term is None:
                 continue
             fits = isinstance(term, Tensor) and term.dim() <= 1
@@ -79,6 +91,25 @@ def check_regularizer_penalty(entry: Entry, data: DataSpec, options: Options = N
             idle = term.requires_grad and not term.any()  # one that has not begun, or costs nothing here
             expect(bool(reached) or idle, f"a gradient for {player}", "none at any of its parameters")
             expect(all(bool(g.isfinite().all()) for g in reached), f"a finite gradient for {player}", "NaN or infinity")
+
+
+@contextmanager
+def _backward_passes() -> Iterator[list[bool]]:
+    """Of each pass back through a module of the networks whether it made a graph, so that it can be differentiated again.
+
+    Hooks run as the pass does, with gradients on or off; torch.autograd.grad itself may be held under any name.
+    """
+    found: list[bool] = []
+
+    def watch(module: nn.Module, args: object, out: object) -> None:
+        if isinstance(out, Tensor) and out.requires_grad:
+            out.register_hook(lambda _: found.append(torch.is_grad_enabled()))
+
+    handle = register_module_forward_hook(watch)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 @check("`attach` is called once a match and is all that changes the networks' parameters: optimizers know those from then on")

@@ -17,9 +17,11 @@ from ganzoo.catalog import canonical, get_catalog
 from ganzoo.errors import PluginError, UsageError, did_you_mean
 from ganzoo.options import options_of
 from ganzoo.registry import GROUP, WITHOUT_DATA, Entry, get_registry, one_line
-from ganzoo.testing.cases import CLASSES, suitable_data
+from ganzoo.testing.cases import CLASSES, of_another_size, suitable_data
 from ganzoo.testing.checks import CHECKS, COMPONENT_CHECKS, PACKAGE_CHECKS, PLAYING, TRAINING_CHECKS
 from ganzoo.testing.contracts import Check, Failure, Skip, Untried
+from ganzoo.testing.discriminators import check_discriminator_shape
+from ganzoo.testing.generators import check_generator_shape
 from ganzoo.testing.package import check_component_options, check_package_files
 from ganzoo.testing.training import check_training_frees, check_training_run
 
@@ -169,7 +171,10 @@ def _with_source(check: Check, source: Path | None) -> list[Path]:
 
 def _on_data(check: Check, entry: Entry, most: int | None) -> Iterator[Callable[[], None]]:
     with _options(entry) as options:
-        for data in suitable_data(entry.component)[:most]:
+        suitable = suitable_data(entry.component)[:most]
+        if check in (check_generator_shape, check_discriminator_shape):  # once is enough to hold `resolutions` to its word
+            suitable += [of_another_size(entry.component, data) for data in suitable[:1]]
+        for data in dict.fromkeys(suitable):
             yield lambda data=data: check(entry, data, options)  # type: ignore[misc]
 
 

@@ -31,6 +31,16 @@ class OnlyD(Adversarial):
         return [phase for phase in super().phases() if phase.player == "D"]
 
 
+class ForgetsLazyPhases(Adversarial):
+    def phases(self) -> list[Phase]:
+        return [Phase("D/main", "D", twice=True), Phase("G/main", "G", twice=True)]
+
+
+class ForgetsTwice(Adversarial):
+    def phases(self) -> list[Phase]:
+        return [replace(phase, twice=False) for phase in super().phases()]
+
+
 class DrawsGlobally(Adversarial):
     def draw(self, batch: Batch, generator: torch.Generator) -> Batch:
         return {**batch, "x": torch.randn(len(batch["real"]), self.z_dim)}
@@ -120,6 +130,8 @@ FAULTS = [
     Fault(games.check_game_moves_own_player, DecaysG, "phase D/main to move D alone; seen: it moved D, G"),
     Fault(games.check_game_moves_own_player, ForgetsToLearn, "phase G/main to move G alone; seen: it moved nobody"),
     Fault(games.check_game_moves_own_player, Explodes, "ZeroDivisionError|finite terms in phase D/main"),
+    Fault(games.check_game_regularizers, ForgetsLazyPhases, "a phase of D with every=2 .* seen: they are played in none"),
+    Fault(games.check_game_regularizers, ForgetsTwice, "twice=True in phase D/main"),
     Fault(games.check_game_micro_batches, SumsTheBatch, "from two micro-batches"),
     Fault(games.check_game_generate, ItsOwnG, "samples of the network that it is given"),
     Fault(games.check_game_made_by, MakesAnything, "ValueError for 'no such thing'"),

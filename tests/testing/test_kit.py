@@ -31,6 +31,7 @@ from ganzoo.testing import (
     suitable_data,
     training,
 )
+from ganzoo.testing.cases import of_another_size
 
 MODULES: Mapping[ModuleType, tuple[testing.Check, ...]] = {
     generators: CHECKS["generator"],
@@ -91,6 +92,26 @@ def test_suitable_data_are_of_resolutions_that_the_component_does(
     assert all(Resolutions(declared["resolutions"]).admits(spec.resolution) for spec in found)
     assert shapes <= {spec.shape for spec in found}
     assert {bool(spec.classes) for spec in found} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("resolutions", "sides"),
+    [
+        (None, (20, 40)),
+        ("any from 8", (20, 40)),
+        ("square any", (20, 20)),
+        ("power of two from 8", (16, 32)),
+        ("multiple of 16 from 64", (64, 64)),
+    ],
+)
+def test_another_size_is_one_that_the_component_does(resolutions: str | None, sides: tuple[int, int]) -> None:
+    component = Component("generator", "tried", "m:a", modality=frozenset({"image"}), resolutions=resolutions)
+    data = suitable_data(component)[0]
+    pairs = data.replace(source=data)
+    assert of_another_size(component, data) == data.replace(shape=(3, *sides))
+    assert of_another_size(component, pairs) == pairs.replace(shape=(3, *sides), source=data.replace(shape=(3, *sides)))
+    assert of_another_size(component, DataSpec("signal", (2, 64))).resolution == sides[:1]
+    assert of_another_size(component, DataSpec("points", (2,))) == DataSpec("points", (2,))
 
 
 def test_suitable_data_have_classes_and_sources_as_declared() -> None:

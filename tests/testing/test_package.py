@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from torch import nn
@@ -205,10 +205,26 @@ def makes_a_linear(data: DataSpec) -> nn.Module:
     return nn.Linear(1, 1)
 
 
+RECOMMENDED: list[tuple[dict[str, Any], str]] = [
+    ({"batch": -3}, "batch = -3: it must be greater than 0"),
+    ({"G": {"betas": 7}}, "G.betas takes"),
+    ({"G": {"lr": "fast"}}, "G.lr: 'fast' is no schedule"),
+    ({"D.optimizer": "adma"}, "no optimizer named 'adma'"),
+    ({"D.optimizer": "sgd:nestrov=true"}, "'sgd' has no option 'nestrov'"),
+    ({"ema.half_life": "long"}, "ema.half_life: 'long' is no schedule"),
+    ({"disc": "nosuchdisc:foo=1"}, "there is no discriminator 'nosuchdisc'"),
+    ({"reg": ["r1:gama=10"]}, "regularizer 'r1' has no option 'gama'"),
+    ({"reg": ["r1"], "reg.r1.gama": 10}, "regularizer 'r1' has no option 'gama'"),
+    ({"aug": {"name": "diffaugment", "cutout": "some"}}, "option 'cutout' takes"),
+]
 FAULTY_COMPONENTS: list[tuple[Check, Entry, str]] = [
     (package.check_component_declared, tried("regularizer", Documented, provides={"haed"}), "seen: haed"),
     (package.check_component_declared, tried("regularizer", Documented, min_group="groups"), "seen: groups"),
     (package.check_component_declared, tried("generator", Documented, recommends={"D.rate": 1}), "unknown key 'D.rate'"),
+    *(
+        (package.check_component_declared, tried("generator", Documented, recommends=recommends), words)
+        for recommends, words in RECOMMENDED
+    ),
     (package.check_component_target, tried("generator", takes_a_width), "before the keyword-only options"),
     (package.check_component_target, tried("loss", Documented), "a subclass of ganzoo.interfaces.Loss; seen: Documented"),
     (package.check_component_target, tried("regularizer", makes_a_linear), "a ganzoo.interfaces.Regularizer; seen: Linear"),
@@ -229,6 +245,32 @@ def test_faulty_components_are_caught(check: Check, entry: Entry, words: str) ->
     with pytest.raises(AssertionError, match=words) as caught:
         check(entry)
     assert f"Contract: {check.contract}" in str(caught.value)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "recommends",
+    [
+        {"G.lr": "cosine(2e-4, 5e-5)", "D.optimizer": "sgd:momentum=.5", "ema.half_life": "auto", "reg": ["none"]},
+        {
+            "reg": [{"name": "r1", "gamma": 10.0}],
+            "reg.r1.every": 4,
+            "aug": "none",
+            "disc": "ganzoo-dcgan/dcgan",
+            "loss": "hinge",
+        },
+        {"data": "folder:path=here,res=32"},
+    ],
+    ids=str,
+)
+def test_what_can_be_played_with_may_be_recommended(recommends: dict[str, Any]) -> None:
+    package.check_component_declared(tried("generator", Documented, recommends=recommends))
+
+
+def test_so_may_a_part_that_is_not_installed_and_is_in_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    catalog = '[[plugin]]\ndistribution = "ganzoo-far"\nsummary = "Far."\nhomepage = "https://example.org"\n'
+    (tmp_path / "registry.toml").write_text(f'format = 1\n{catalog}discriminator = ["faraway"]\n')
+    monkeypatch.setenv("GANZOO_CATALOG", str(tmp_path / "registry.toml"))
+    package.check_component_declared(tried("generator", Documented, recommends={"disc": "faraway:width=3"}))
 
 
 def test_a_summary_is_asked_for() -> None:

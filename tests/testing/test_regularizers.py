@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import grad
 from torch.nn.utils import parametrize
 
 from ganzoo.interfaces import DataSpec, Match, Play, Regularizer
 from ganzoo.testing import Check, regularizers
 from ganzoo.testing.regularizers import CHECKS
 
-from .conftest import Fault, covered, installed, name_of, on_suitable_data, tried
+from .conftest import LABELLED, Fault, covered, installed, name_of, on_suitable_data, tried
 
 
 class Sound(Regularizer):
@@ -59,11 +60,37 @@ class Map(Sound):
         return play.real_score.features[0].square()
 
 
+class LooksAtFeatures(Sound):
+    """Without saying so: of a D that has none it makes nothing."""
+
+    def forward(self, play: Play) -> Tensor:
+        return sum((f.square().flatten(1).mean(1) for f in play.real_score.features), torch.zeros(len(play.real)))
+
+
+class LooksAtClasses(Sound):
+    def forward(self, play: Play) -> Tensor:
+        return play.real_score.classes.square().mean(1)
+
+
+class LooksAtTheHead(Sound):
+    def forward(self, play: Play) -> Tensor:
+        return play.disc.head.weight.square().sum()
+
+
 class RootAtZero(Sound):
     """Its derivative at 0 is infinite, so that D's weights are lost with the first step."""
 
     def forward(self, play: Play) -> Tensor:
         return (0 * play.real_score.per_sample()).square().sqrt()
+
+
+class Undeclared(Sound):
+    """A gradient penalty that does not say so."""
+
+    input_grad = frozenset({"real"})
+
+    def forward(self, play: Play) -> Tensor:
+        return grad(play.real_score.per_sample().sum(), play.real, create_graph=True)[0].square().flatten(1).sum(1)
 
 
 class AttachesLate(Sound):
@@ -153,9 +180,13 @@ FAULTS = [
     Fault(regularizers.check_regularizer_own_player, TrainsG, "no gradient for G in phase D/main; seen: at "),
     Fault(regularizers.check_regularizer_own_player, ShrinksG, "phase D/main to move D alone; seen: it moved D, G"),
     Fault(regularizers.check_regularizer_penalty, Detached, "a gradient for D; seen: none"),
-    Fault(regularizers.check_regularizer_penalty, Map, r"a scalar or \[N\]; seen: \[4, 8\]"),
+    Fault(regularizers.check_regularizer_penalty, Map, r"a scalar or \[N\]; seen: \[4, 8\]", declared={"needs": {"features"}}),
+    Fault(regularizers.check_regularizer_penalty, LooksAtFeatures, "a gradient for D; seen: none"),
+    Fault(regularizers.check_regularizer_penalty, LooksAtClasses, "'NoneType' object has no attribute", LABELLED),
+    Fault(regularizers.check_regularizer_penalty, LooksAtTheHead, "object has no attribute 'head'"),
     Fault(regularizers.check_regularizer_penalty, RootAtZero, "a finite penalty; seen"),
-    Fault(regularizers.check_regularizer_attaches_once, AttachesLate, "others under D.head"),
+    Fault(regularizers.check_regularizer_penalty, Undeclared, "double_backward = True .*; seen: double_backward = False"),
+    Fault(regularizers.check_regularizer_attaches_once, AttachesLate, "others under D.head", declared={"needs": {"head"}}),
     Fault(regularizers.check_regularizer_state_dict, Forgets, "no Python value that changes .* seen: changes of anchor"),
     Fault(regularizers.check_regularizer_state_dict, ForgetsATensor, "the same terms in phase D/main"),
     Fault(regularizers.check_regularizer_meta, WeighsOnTheCPU, "every tensor on its input's device"),
@@ -183,6 +214,32 @@ def test_so_do_those_with_options(check: Check, options: dict[str, Any]) -> None
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_a_sound_regularizer_passes(check: Check) -> None:
     on_suitable_data(check, tried("regularizer", Sound, couples="the running mean"), most=1)
+
+
+class Declared(Undeclared):
+    double_backward = True
+
+
+class FirstOrder(Sound):
+    """Weighs its penalty by the size of a gradient, which it does not differentiate."""
+
+    input_grad = frozenset({"real"})
+
+    def forward(self, play: Play) -> Tensor:
+        (gradient,) = grad(play.real_score.per_sample().sum(), play.real, retain_graph=True)
+        return play.real_score.per_sample().square() * gradient.norm()
+
+
+@pytest.mark.parametrize("target", [Declared, FirstOrder])
+def test_a_gradient_may_be_taken(target: type[Regularizer]) -> None:
+    on_suitable_data(regularizers.check_regularizer_penalty, tried("regularizer", target), most=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "needs"), [(LooksAtFeatures, "features"), (LooksAtClasses, "classes"), (LooksAtTheHead, "head")]
+)
+def test_what_is_needed_is_there(target: type[Regularizer], needs: str) -> None:
+    on_suitable_data(regularizers.check_regularizer_penalty, tried("regularizer", target, needs={needs}), most=1)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)

@@ -86,6 +86,45 @@ def test_a_plugin_names_its_expected_failures_itself(site: Site) -> None:
     }
 
 
+HALVES = """
+from torch import nn
+def halved(side): return 1 << (side.bit_length() - 1)
+class G(nn.Module):
+    def __init__(self, data):
+        super().__init__()
+        self.z_dim, self.shape = 4, (data.channels, *map(halved, data.resolution))
+    def forward(self, x, condition):
+        return x.mean(1).tanh()[:, None, None, None].expand(-1, *self.shape)
+class D(nn.Module):
+    def __init__(self, data):
+        super().__init__()
+        self.head = nn.Linear(halved(data.shape[1]) * halved(data.shape[2]), 1)
+    def forward(self, images, condition):
+        return self.head(images.mean(1).flatten(1))[:, 0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "words"),
+    [("generator", "G", r"expected samples \[4, 3, 20, 40\]; seen: \[4, 3, 16, 32\]"), ("discriminator", "D", "no exception")],
+)
+def test_what_does_powers_of_two_alone_says_so(site: Site, kind: str, target: str, words: str) -> None:
+    body = "from ganzoo.plugin import Component, hookimpl\n@hookimpl\ndef ganzoo_components():\n"
+    for name, modality, resolutions in (
+        ("boasts", "image", "any from 8"),
+        ("honest", "image", "power of two from 8"),
+        ("elsewhere", "smells", "any"),
+    ):
+        body += f"    yield Component({kind!r}, {name!r}, 'halves_target:{target}', "
+        body += f"modality={modality!r}, resolutions={resolutions!r})\n"
+    site.add("halves", body, files={"halves_target.py": HALVES})
+    named("halves", f"{kind} honest: check_{kind}_shape")()
+    with pytest.raises(Untried, match="no data suit it"):
+        named("halves", f"{kind} elsewhere: check_{kind}_shape")()
+    with pytest.raises(Failure, match=rf"on image \[3, 20, 40\]: .*{words}"):
+        named("halves", f"{kind} boasts: check_{kind}_shape")()
+
+
 def test_a_part_that_exits_fails(site: Site) -> None:
     exits = "from ganzoo.interfaces import Loss\nclass Exits(Loss):\n    def __init__(self, data): raise SystemExit(0)\n"
     site.add("exits", declaring(("loss", "exits"), target="exits_target:Exits"), files={"exits_target.py": exits})
