@@ -50,6 +50,7 @@ class Given:
     labels: Tensor
     model: None = None
     provides: frozenset[str] = frozenset()
+    told: bool = True
 
     def count(self, samples: int, reals: Store) -> int:
         return len(self.images)

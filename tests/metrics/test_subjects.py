@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from ganzoo.metrics.evaluation import Evaluation, Reals
 from ganzoo.metrics.looks import Look, Vectors, of_reals
 from ganzoo.metrics.subjects import is_told, seeds_of
 from ganzoo.plugin import Component, DataSpec
+
+ROOT = Path(__file__).parents[2]
 
 
 class Greys(Dataset):
@@ -152,3 +157,18 @@ def test_nothing_is_rounded_where_it_is_measured(monkeypatch: pytest.MonkeyPatch
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_the_experiment_on_the_metrics_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/experiments/metrics.py takes minutes; what it makes of fakes is a subject, and one row of its table is taken."""
+    spec = importlib.util.spec_from_file_location("experiment", ROOT / "docs/experiments/metrics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    experiment = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "experiment", experiment)  # dataclasses look there
+    spec.loader.exec_module(experiment)
+    reals = Reals(Greys(("b", "c")), "greys")
+    images = torch.from_numpy(reals.dataset.arrays()["real"]).float() / 127.5 - 1
+    fakes = experiment.Given(reals.dataset.spec, images, torch.from_numpy(reals.dataset.labels))
+    changed = experiment.ways()["copies"][1](fakes, images, fakes.labels, 0.5)
+    assert Evaluation(["fd-raw", "diversity-raw"], reals, torch.device("cpu")).take(changed, 40, 0)[0].value < 1e-6
