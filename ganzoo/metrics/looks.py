@@ -69,8 +69,8 @@ class Look:
     def _hash(self) -> str:
         """Of its weights: a figure is of this network alone."""
         found = hashlib.sha256()
-        values = dict(self.network.named_buffers()) | self.network.state_dict()  # those that are not saved too
-        for name, value in sorted(values.items()):
+        values = self.network.state_dict() | dict(self.network.named_buffers())  # those that are not saved too
+        for name, value in values.items():
             found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()[:12]
 
