@@ -33,6 +33,11 @@ from ganzoo.training.trainer import is_out_of_memory
 _BATCH = 64
 
 
+def takes_labels(component: Component | None) -> bool:
+    """Whether a generator looks at labels; one that no plugin here declares may."""
+    return component is None or component.labels not in ("ignored", "refused")
+
+
 @dataclass(slots=True)
 class Model:
     """A generator ready to sample: parametrizations folded in, batch-norm statistics of its own, in eval mode.
@@ -64,8 +69,7 @@ class Model:
     @property
     def destinations(self) -> tuple[str, ...]:
         """The domains, or classes, of which `translate` must be told one; empty where there is no choice."""
-        takes_labels = self.component is None or self.component.labels not in ("ignored", "refused")
-        return self.data.classes if self.translates and takes_labels else ()
+        return self.data.classes if self.translates and takes_labels(self.component) else ()
 
     def cut(self, size: tuple[int, int], tile: int | None = None, overlap: int | None = None) -> translating.Cut:
         """How `translate` cuts an image of this (height, width). Raises UsageError for a tile that does not suit."""

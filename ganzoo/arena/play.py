@@ -117,8 +117,7 @@ class Player:
             if self.stopping:
                 return
             if code not in (0, 130):  # 130: stopped with a checkpoint, its minutes were over
-                if run.path.is_dir() and run.in_use():  # by what an arena left behind: it was still starting, and was faster
-                    self._await_another(run)
+                if self._await_another(run):  # it was still starting, and was faster
                     continue
                 raise _Failed(said)
             if _reached(run) == before:
@@ -179,14 +178,15 @@ class Player:
         batch: int = tomllib.loads(self.arena.config_file(training.cell).read_text(encoding="utf-8"))["batch"]
         return batch
 
-    def _await_another(self, run: Run) -> None:
-        """A training outlives an arena that is killed; it is let finish."""
+    def _await_another(self, run: Run) -> bool:
+        """A training outlives an arena that is killed; it is let finish. Whether there was one."""
         said = False
         while run.path.is_dir() and run.in_use() and not self.stopping:
             if not said:
                 self.say(f"{run.path} is still being trained by a process that an arena left behind: waiting for it")
             said = True
             time.sleep(1)
+        return said
 
     def _call(
         self, arguments: list[str], training: Training, slot: Slot, *, timed: Run | None = None, out: Path | None = None

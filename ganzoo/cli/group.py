@@ -15,6 +15,7 @@ import click
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, PluginError, UsageError, did_you_mean
+from ganzoo.training import launched
 
 # The module is ganzoo.cli.NAME, the command in it `command`; the lines of help stand here, so that --help imports none of them.
 COMMANDS: dict[str, str] = {
@@ -83,7 +84,7 @@ def ganzoo(ctx: click.Context, traceback: bool) -> None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 failure while working, 2 usage, 130 stopped by Ctrl-C."""
     code = run(sys.argv[1:] if args is None else args)
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and others beside it
+    if launched():  # and others beside this process
         from ganzoo.training import distributed
 
         distributed.leave(code)
@@ -123,7 +124,7 @@ def _report(err: Exception, trace: bool) -> int:
         hint = f" (see '{ctx.command_path} --help')" if ctx is not None else ""
     message = f"{' '.join(message.split())}{'' if trace else hint}"
     with contextlib.suppress(OSError):  # stderr may be a file on the disk that is full
-        if "TORCHELASTIC_RUN_ID" in os.environ:
+        if launched():
             from ganzoo.training import distributed
 
             distributed.last_words(code, err, message)

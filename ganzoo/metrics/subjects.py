@@ -15,7 +15,7 @@ from ganzoo.data.cache import Store, materialise
 from ganzoo.errors import UsageError
 from ganzoo.interfaces import Dataset
 from ganzoo.metrics.looks import unit
-from ganzoo.models import Model
+from ganzoo.models import Model, takes_labels
 from ganzoo.plugin import Component, DataSpec
 
 _BATCH = 64
@@ -30,7 +30,7 @@ def seeds_of(seed: int, begin: int, end: int) -> range:
 def is_told(component: Component | None, data: DataSpec) -> bool:
     """Whether a generator's fakes have classes: it is told them, or makes each of a record that has one."""
     makes_of_records = bool(data.text) or (component is not None and "translate" in component.provides)
-    return makes_of_records or component is None or component.labels not in ("ignored", "refused")
+    return makes_of_records or takes_labels(component)
 
 
 class Subject(Protocol):

@@ -91,12 +91,8 @@ def suited(phase: Phase, settings: Settings) -> Iterator[None]:
     if not (phase.twice and (settings.tf32 or settings.compile)):
         yield
         return
-    _tf32(False)
-    with torch.compiler.set_stance("force_eager") if settings.compile else contextlib.nullcontext():
-        try:
-            yield
-        finally:
-            _tf32(settings.tf32)
+    with exact(), torch.compiler.set_stance("force_eager") if settings.compile else contextlib.nullcontext():
+        yield
 
 
 def compile_networks(game: Game) -> None:
