@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from ganzoo.catalog import get_catalog
-from ganzoo.config import KIND_OF, Layer, RunConfig, Settings, layer_from_dict, make_settings, settings_keys
+from ganzoo.config import Layer, RunConfig, Settings, layer_from_dict, make_settings, settings_keys
 from ganzoo.errors import DataError, UsageError
 from ganzoo.fitting import Chosen, check_batch, guard, misfit
 from ganzoo.options import Spec, fill_auto, options_of, parse_resolution, parse_spec, resolve
-from ganzoo.plugin import DataSpec, Part
+from ganzoo.plugin import KIND_OF, DataSpec, Part
 from ganzoo.registry import Entry, Registry, offered
 
 _SINGLE = ("data", "gen", "disc", "loss", "game", "aug")

@@ -15,17 +15,9 @@ from typing import Any, Literal
 
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import Option, Raw, Spec, coerce, options_of, parse_spec, to_toml_value, toml_text
+from ganzoo.plugin import KIND_OF
 
 FORMAT = 1
-KIND_OF = {
-    "gen": "generator",
-    "disc": "discriminator",
-    "loss": "loss",
-    "reg": "regularizer",
-    "aug": "augmentation",
-    "game": "game",
-    "data": "dataset",
-}
 
 
 def _positive(where: str, **values: float | None) -> None:

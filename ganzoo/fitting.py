@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganzoo.config import KIND_OF
 from ganzoo.errors import GanzooError, PluginError, UsageError
-from ganzoo.plugin import DataSpec, Resolutions
+from ganzoo.plugin import KIND_OF, DataSpec, Resolutions
 from ganzoo.registry import Entry, Registry, one_line
 
 # Who may provide what a part needs: everybody else in the game.

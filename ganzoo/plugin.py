@@ -38,6 +38,15 @@ Kind = Literal[
     "recipe",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+KIND_OF: dict[str, Kind] = {  # by the key under which a run names its part
+    "gen": "generator",
+    "disc": "discriminator",
+    "loss": "loss",
+    "reg": "regularizer",
+    "aug": "augmentation",
+    "game": "game",
+    "data": "dataset",
+}
 
 Labels = Literal["ignored", "used", "wanted", "required", "refused"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")

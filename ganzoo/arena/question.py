@@ -10,9 +10,10 @@ from itertools import product
 from typing import Any
 
 from ganzoo.catalog import get_catalog
-from ganzoo.config import KIND_OF, Layer, RunConfig
+from ganzoo.config import Layer, RunConfig
 from ganzoo.errors import PluginError, UsageError
 from ganzoo.options import Spec, parse_spec, resolve
+from ganzoo.plugin import KIND_OF
 from ganzoo.registry import Registry
 from ganzoo.values import split_items
 

@@ -10,10 +10,9 @@ from typing import Any
 import click
 
 from ganzoo.catalog import Catalog, canonical, get_catalog
-from ganzoo.config import KIND_OF
 from ganzoo.errors import UsageError
 from ganzoo.fitting import go_together
-from ganzoo.plugin import KINDS
+from ganzoo.plugin import KIND_OF, KINDS
 from ganzoo.registry import Entry, Registry, as_kind, get_registry, installed, matches
 
 Row = dict[str, Any]

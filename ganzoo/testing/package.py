@@ -17,11 +17,11 @@ from packaging.requirements import Requirement
 from torch import nn
 
 from ganzoo.catalog import canonical, get_catalog
-from ganzoo.config import KIND_OF, layer_from_dict, make_settings, settings_keys
+from ganzoo.config import layer_from_dict, make_settings, settings_keys
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.interfaces import CAPABILITIES, Augment, Dataset, Encoder, Features, Game, Loss, Metric, Regularizer
 from ganzoo.options import coerce, options_of
-from ganzoo.plugin import API
+from ganzoo.plugin import API, KIND_OF
 from ganzoo.registry import CORE, GROUP, WITHOUT_DATA, Entry, discover, get_registry
 from ganzoo.testing.cases import build, suitable_data
 from ganzoo.testing.contracts import Skip, Untried, check, expect

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -127,9 +128,10 @@ def test_list_with_fifty_plugins_is_fast(each: int, site: Site) -> None:
     listing = (sys.executable, "-m", "ganzoo", "list")
     shown = subprocess.run(listing, capture_output=True, text=True, check=True)
     assert sum("ganzoo-third-" in line for line in shown.stdout.splitlines()) == 50 * each
-    base = min(children_cpu(sys.executable, "-c", "import click, pluggy, importlib.metadata") for _ in range(5))
-    ours = min(children_cpu(*listing) for _ in range(5))
-    assert ours <= 1.5 * base + 0.060 + 0.001 * 50, f"{ours * 1000:.0f} ms beside {base * 1000:.0f} ms"
+    # 60 ms and 1 ms a plugin where the imports take 72 ms. Each beside its own imports: the machine may be shared.
+    imports = (sys.executable, "-c", "import click, pluggy, importlib.metadata")
+    ratio = statistics.median(children_cpu(*listing) / children_cpu(*imports) for _ in range(9))
+    assert ratio <= 1.5 + (60 + 50) / 72, f"{ratio:.2f} times its imports"
     imported = subprocess.run((sys.executable, "-X", "importtime", *listing[1:]), capture_output=True, text=True, check=True)
     modules = {line.rpartition("|")[2].strip() for line in imported.stderr.splitlines()}
     assert "ganzoo.registry" in modules
