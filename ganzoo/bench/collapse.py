@@ -15,6 +15,7 @@ from ganzoo.bench import pictures, tables
 from ganzoo.bench.lines import Line, Lines
 from ganzoo.bench.playing import count_data
 from ganzoo.bench.protocols import DATA, Suite, Training
+from ganzoo.bench.unfinished import Unfinished
 from ganzoo.bench.workers import play_all
 from ganzoo.data.cache import cores
 from ganzoo.data.pictures import save
@@ -73,17 +74,23 @@ class Bench:
         self.display.say(f"{len(todo)} trainings to do, {len(devices)} at once on {', '.join(dict.fromkeys(devices))}")
         began, looks, total = time.monotonic(), 0, sum(training.looks for training in todo)
         done = 0
-        with self.display.progress("looks at trainings") as progress, contextlib.closing(play_all(todo, devices)) as playing:
-            for training, line in playing:
-                if line is None:
-                    looks += 1
+        playing = play_all(todo, devices, self.lines.place)
+        with self.display.progress("looks at trainings") as progress, contextlib.closing(playing):
+            for training, kind, found in playing:
+                if kind == "kept":
+                    total -= found
+                    self.display.say(f"{training}: goes on after {found} of {training.looks} looks")
+                    continue
+                if kind == "look":
+                    looks += found
                     progress(looks, total)
                     continue
-                self.lines.add(line)
+                self.lines.add(found)
+                Unfinished(self.lines.place, training).forget()
                 done += 1
                 left = (time.monotonic() - began) / looks * (total - looks)
                 ahead = f"; {done} of {len(todo)}" + (f", about {duration(left)} left" if done < len(todo) else "")
-                self.display.say(f"{training}: {_found(training, line)}{ahead}")
+                self.display.say(f"{training}: {_found(training, found)}{ahead}")
 
     def _devices(self) -> list[str]:
         """Where each training that goes on at once computes."""

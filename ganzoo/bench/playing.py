@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ from torch import Tensor
 from ganzoo import __version__
 from ganzoo.bench.protocols import Training
 from ganzoo.bench.training import make_trainer
+from ganzoo.bench.unfinished import Unfinished
 from ganzoo.data.cache import Progress, materialise
 from ganzoo.data.dataset import Dataset, Modes
 from ganzoo.data.pictures import to_uint8
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, RunError, UsageError
 from ganzoo.metrics.modes import count_modes
 from ganzoo.training.preview import Preview, guarded
 from ganzoo.training.trainer import Trainer, choose_device, is_out_of_memory
 
+Tell = Callable[[str, int], object]
 _LATENTS = 10_000  # a seed's latents are drawn from this far beside it, or they would be those of its batches
 _CHUNK = 1000  # samples made at once
 
@@ -31,15 +34,30 @@ def begin(training: Training, device: str = "cpu") -> tuple[Trainer, Dataset]:
     return make_trainer(plan, choose_device(device)), plan.dataset
 
 
-def play(training: Training, tell: Callable[[], object] = lambda: None, device: str = "cpu") -> dict[str, Any]:
-    """Train one seed of one variant and return its line; `tell` is called after each look. Raises GanzooError."""
+def play(
+    training: Training, tell: Tell = lambda kind, looks: None, device: str = "cpu", place: Path | None = None
+) -> dict[str, Any]:
+    """Train one seed of one variant and return its line. Raises GanzooError.
+
+    tell   is called with "kept" and how many looks had been kept in `place`, where any, and with "look" and 1 after each
+    place  the bench's directory: a training that was killed goes on from its last look that is kept there
+    """
     began = time.perf_counter()
     try:
+        unfinished = Unfinished(place, training)
         trainer, dataset = begin(training, device)
+        try:
+            looks, before = unfinished.resume(trainer)
+        except RunError:  # kept by other code
+            trainer, dataset = begin(training, device)
+            looks, before = [], 0.0
+        if looks:
+            tell("kept", len(looks))
+        began -= before
         preview = Preview(trainer.game, trainer.device, training.seed)
         z = _latents(trainer, training)
-        looks, count = [], 0
-        for look in range(1, training.looks + 1):
+        count = 0
+        for look in range(len(looks) + 1, training.looks + 1):
             steps = training.steps * look // training.looks
             trainer.total = steps * trainer.batch
             trainer.train()
@@ -48,7 +66,9 @@ def play(training: Training, tell: Callable[[], object] = lambda: None, device: 
             count = modes.count
             found = {"steps": steps, **_counted(modes, training.held)}
             looks.append(found if np.isfinite(made).all() else {**found, "diverged": True})
-            tell()
+            if look < training.looks:
+                unfinished.keep(trainer, looks, time.perf_counter() - began)
+            tell("look", 1)
     except Exception as err:
         if is_out_of_memory(err):
             raise GanzooError(f"out of memory on {device}: try fewer --jobs") from err

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from ganzoo.bench.protocols import Training
@@ -16,8 +17,10 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry import one_line
 
 
-def play_all(trainings: Sequence[Training], devices: Sequence[str]) -> Iterator[tuple[Training, dict[str, Any] | None]]:
-    """Play them in order, one process for each of `devices`. Yields (training, None) after a look, (training, line) at its end.
+def play_all(trainings: Sequence[Training], devices: Sequence[str], place: Path) -> Iterator[tuple[Training, str, Any]]:
+    """Play them in order, one process for each of `devices`; `place` is the bench's directory.
+
+    Yields (training, "kept" or "look", how many looks) as `play` tells, and (training, "line", the line) at its end.
 
     Raises GanzooError where one fails, after the others are stopped; so are they where the generator is closed.
     """
@@ -27,7 +30,7 @@ def play_all(trainings: Sequence[Training], devices: Sequence[str]) -> Iterator[
     try:
         for device in devices[: len(trainings)]:
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, device), daemon=True)
+            process = context.Process(target=_work, args=(there, device, place), daemon=True)
             with _uninterrupted():
                 process.start()
             there.close()  # or its end would not be noticed
@@ -50,7 +53,7 @@ def play_all(trainings: Sequence[Training], devices: Sequence[str]) -> Iterator[
                     del playing[connection]
                     if waiting:
                         playing[connection] = waiting.popleft()
-                yield training, value
+                yield training, kind, value
     finally:
         for process in processes:
             process.terminate()
@@ -71,22 +74,22 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(connection: Connection, device: str) -> None:
+def _work(connection: Connection, device: str, place: Path) -> None:
     """Play what comes, until nothing more does. A parent that is gone is noticed at the next look."""
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             training: Training = connection.recv()
-            connection.send(_played(training, connection, device))
+            connection.send(_played(training, connection, device, place))
 
 
-def _played(training: Training, connection: Connection, device: str) -> tuple[str, Any]:
+def _played(training: Training, connection: Connection, device: str, place: Path) -> tuple[str, Any]:
     import torch
 
     from ganzoo.bench.playing import play
 
     torch.set_num_threads(1)
     try:
-        return "line", play(training, lambda: connection.send(("look", None)), device)
+        return "line", play(training, lambda *told: connection.send(told), device, place)
     except (BrokenPipeError, ConnectionResetError):
         raise
     except GanzooError as err:

@@ -250,9 +250,10 @@ class Trainer:
             raise RunError(f"the checkpoint is of another game than run.toml describes: {' '.join(first[:2])}") from None
         checkpoint.restore_random(state["random"])
 
-    def save(self, run: Run) -> Path:
-        more = {"round": self.round, "sampler": self.batches.state_dict(), "ranks": self.ranks.world}
-        return checkpoint.save(run, self.nimg, self.capture(), more)
+    def save(self, run: Run, **more: Any) -> Path:
+        """Write a checkpoint, with `more` in its table. Raises RunError where it cannot be written."""
+        own = {"round": self.round, "sampler": self.batches.state_dict(), "ranks": self.ranks.world}
+        return checkpoint.save(run, self.nimg, self.capture(), {**more, **own})
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
         self.restore({name: saved.tensors(name) for name in ("generator", "players", "game", "optimizers", "random")})

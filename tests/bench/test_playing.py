@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ganzoo.bench import unfinished
 from ganzoo.bench.playing import begin, count_data, play
 from ganzoo.bench.protocols import DATA, Training, find_suites
 from ganzoo.bench.workers import play_all
@@ -54,9 +57,9 @@ def test_seeds_are_paired() -> None:
 
 
 def test_a_line_says_what_was_found() -> None:
-    looked: list[int] = []
-    line = play(training("gan"), lambda: looked.append(1))
-    assert len(looked) == 10
+    told: list[tuple[str, int]] = []
+    line = play(training("gan"), lambda *what: told.append(what))
+    assert told == [("look", 1)] * 10
     assert [look["steps"] for look in line["looks"]] == list(range(2, 21, 2))
     assert (line["suite"], line["recipe"], line["seed"], line["count"]) == ("ring", "gan", 0, 8)
     assert line["hash"] == training("gan").hash
@@ -106,6 +109,77 @@ def test_data_without_modes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         count_data(replace(training("gan"), recipe=DATA))
 
 
+# ---- trainings that are cut off
+
+
+class Killed(BaseException):
+    pass
+
+
+def cut_off(of: Training, place: Path, after: int) -> None:
+    looks = iter(range(1, of.looks))
+
+    def tell(kind: str, count: int) -> None:
+        if next(looks) == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        play(of, tell, place=place)
+
+
+@pytest.fixture
+def kept_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+
+
+@pytest.mark.usefixtures("kept_always")
+@pytest.mark.parametrize("recipe", ["gan", "unrolled", "minibatch"])
+def test_what_was_cut_off_goes_on_as_if_it_had_not_been(recipe: str, tmp_path: Path) -> None:
+    of = training(recipe)
+    cut_off(of, tmp_path, after=4)
+    torch.manual_seed(77)
+    told: list[tuple[str, int]] = []
+    line = play(of, lambda *what: told.append(what), place=tmp_path)
+    assert told == [("kept", 4), *[("look", 1)] * 6]
+    assert plain(line) == plain(play(of))
+    unfinished.Unfinished(tmp_path, of).forget()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("kept_always")
+def test_seconds_are_those_of_all_parts(tmp_path: Path) -> None:
+    of = training("gan")
+    cut_off(of, tmp_path, after=2)
+    [state] = tmp_path.rglob("state.json")
+    seconds = json.loads(state.read_text())["seconds"]
+    assert seconds > 0
+    trainer, _ = begin(of)
+    assert unfinished.Unfinished(tmp_path, of).resume(trainer)[1] == seconds
+    assert trainer.nimg == 4 * 128
+
+
+@pytest.mark.usefixtures("kept_always")
+def test_what_is_kept_and_damaged_or_of_another_network_is_begun_again(tmp_path: Path) -> None:
+    of, other = training("gan"), training("pacgan")
+    for place in (tmp_path / "damaged", tmp_path / "other"):
+        cut_off(of if place.name == "damaged" else other, place, after=4)
+        if place.name == "damaged":
+            next(place.rglob("players.safetensors")).write_bytes(b"broken")
+        else:
+            [there] = (place / "unfinished").iterdir()
+            there.rename(there.with_name(f"ring-gan-0-{of.hash}"))
+        told: list[tuple[str, int]] = []
+        line = play(of, lambda *what: told.append(what), place=place)  # noqa: B023
+        assert told == [("look", 1)] * 10
+        assert plain(line) == plain(play(of))
+
+
+@pytest.mark.usefixtures("kept_always")
+def test_where_nothing_can_be_kept_it_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "unfinished").write_text("a file")
+    assert plain(play(training("gan"), place=tmp_path)) == plain(play(training("gan")))
+
+
 # ---- processes
 
 
@@ -113,11 +187,12 @@ def plain(line: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if key != "seconds"}
 
 
-def test_processes_find_what_this_one_finds() -> None:
+def test_processes_find_what_this_one_finds(tmp_path: Path) -> None:
     asked = [training("gan", seed) for seed in range(3)]
-    events = list(play_all(asked, ["cpu", "cpu"]))
-    lines = {of.seed: line for of, line in events if line is not None}
-    assert sum(line is None for _, line in events) == 30
+    events = list(play_all(asked, ["cpu", "cpu"], tmp_path))
+    lines = {of.seed: line for of, kind, line in events if kind == "line"}
+    assert sum(kind == "look" for _, kind, _ in events) == 30
+    assert not list(tmp_path.iterdir())  # they were short
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -126,16 +201,16 @@ def test_processes_find_what_this_one_finds() -> None:
         torch.set_num_threads(threads)
 
 
-def test_a_failure_is_one_line_and_stops_the_others() -> None:
+def test_a_failure_is_one_line_and_stops_the_others(tmp_path: Path) -> None:
     broken = replace(training("gan"), table={**training("gan").table, "data": {"name": "spiral"}})
     with pytest.raises(GanzooError, match=r"ring: gan, seed 0: .*cannot be told"):
-        list(play_all([broken, training("gan", 1)], ["cpu"]))
+        list(play_all([broken, training("gan", 1)], ["cpu"], tmp_path))
 
 
-def test_a_killed_process_is_one_line() -> None:
+def test_a_killed_process_is_one_line(tmp_path: Path) -> None:
     import multiprocessing
 
-    playing = play_all([training("gan", steps=100_000)], ["cpu"])
+    playing = play_all([training("gan", steps=5000)], ["cpu"], tmp_path)
     next(playing)
     [process] = multiprocessing.active_children()
     assert process.pid is not None

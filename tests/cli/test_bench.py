@@ -12,8 +12,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
-from ganzoo.bench import collapse
+from ganzoo.bench import collapse, unfinished
+from ganzoo.bench.playing import play
+from ganzoo.bench.protocols import find_suites
 
 from .conftest import Cli
 
@@ -47,6 +50,8 @@ def test_a_bench_is_played_shown_and_not_played_again(cli: Cli, monkeypatch: pyt
     assert "![ring: every seed a dot](bench/collapse/ring.png)" in page
     pictures = {name: Path("bench/collapse", name).read_bytes() for name in ("ring.png", "ring-steps.png")}
 
+    assert not Path("bench/collapse/unfinished").exists()
+
     monkeypatch.setattr(collapse, "play_all", lambda *args: pytest.fail("it was played again"))
     monkeypatch.setattr(collapse, "count_data", lambda *args: pytest.fail("it was counted again"))
     Path("page.md").write_text(f"# Page\n\n{MARKS}")
@@ -57,6 +62,24 @@ def test_a_bench_is_played_shown_and_not_played_again(cli: Cli, monkeypatch: pyt
     [suite] = json.loads(out)["suites"]
     assert [row["variant"] for row in suite["rows"]] == ["gan", "r1"]
     assert suite["rows"][0]["modes"]["each"] == [lines[1]["looks"][-1]["modes"]]
+
+
+def test_a_training_goes_on_from_its_last_look(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of it is found, told, and deleted once its line is there."""
+    place = Path("bench/collapse").absolute()
+    [ring] = find_suites("ganzoo", ["ring"], ["gan"], 20)
+    training = ring.training("gan", seed=0)
+    with torch.random.fork_rng(devices=[]):
+        monkeypatch.setattr(unfinished, "EVERY", 0.0)
+        whole = play(training, place=place)
+    assert [path.parent.name for path in place.rglob("checkpoints")] == [f"ring-gan-0-{training.hash}"]
+    out, _ = cli(*TINY)
+    assert "ring: gan, seed 0: goes on after 9 of 10 looks" in out
+    assert not (place / "unfinished").exists()
+    lines = [json.loads(text) for text in (place / "ring.jsonl").read_text().splitlines()]
+    [line] = [line for line in lines if line["recipe"] == "gan"]
+    assert line["looks"][:9] == whole["looks"][:9]
+    assert len(line["looks"]) == 10
 
 
 def test_json_alone_is_on_stdout(cli: Cli) -> None:
