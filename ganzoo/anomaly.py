@@ -36,7 +36,7 @@ from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
 from ganzoo.runs import Run, quote, stamp
 from ganzoo.training import checkpoint
-from ganzoo.training.launch import Display, Quiet, stoppable
+from ganzoo.training.display import Display, Quiet, stoppable
 from ganzoo.training.optimizers import PlayerOptimizer
 from ganzoo.training.trainer import choose_device, is_out_of_memory
 from ganzoo.training.writing import Observers

@@ -281,8 +281,9 @@ def test_the_networks_of_a_fit_outlive_their_checkpoint(copied: Any) -> None:
 
 def ganzoo_resume(path: Path, kimg: float) -> None:
     from ganzoo.training import launch
+    from ganzoo.training.display import Quiet
 
-    launch.resume(path, launch.Quiet(), kimg).play()
+    launch.resume(path, Quiet(), kimg).play()
 
 
 def test_a_run_in_training_can_be_fitted(copied: Any) -> None:

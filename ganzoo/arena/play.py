@@ -21,6 +21,7 @@ from typing import Any
 from ganzoo.arena.store import Arena, Line, Training
 from ganzoo.errors import RunError, UsageError
 from ganzoo.runs import Run, images_at
+from ganzoo.training.display import stoppable
 
 _PILOT = 16  # rounds that tell how fast a combination is, where the budget is minutes
 _SPENT = 0.985  # of the minutes: a hundredth is a tick
@@ -77,8 +78,6 @@ class Player:
 
     def play(self) -> str:
         """Until nothing is left, or `stopping`. Returns "done" or "stopped". Raises RunError where nothing can be written."""
-        from ganzoo.training.launch import stoppable
-
         for folder in ("runs", "logs"):
             _make(self.arena.path / folder)
         with stoppable(self, self.say), ThreadPoolExecutor(len(self.slots)) as pool:

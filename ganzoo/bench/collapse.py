@@ -19,7 +19,7 @@ from ganzoo.bench.unfinished import Unfinished
 from ganzoo.bench.workers import play_all
 from ganzoo.data.cache import cores
 from ganzoo.data.pictures import save
-from ganzoo.training.launch import Display, duration, signalled
+from ganzoo.training.display import Display, duration, signalled
 from ganzoo.training.trainer import choose_device
 
 

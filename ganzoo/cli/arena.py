@@ -134,7 +134,7 @@ def _device(arena: Any, configs: Any) -> str:
 
 def _outlook(arena: Any, jobs: int) -> list[str]:
     """What would run, what is done, what does not fit."""
-    from ganzoo.training.launch import duration
+    from ganzoo.training.display import duration
 
     done = {line["run"] for line in arena.results()}
     failed = {line["run"]: line["error"] for line in arena.failures()}

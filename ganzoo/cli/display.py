@@ -13,7 +13,7 @@ from typing import Any
 from ganzoo.plugin import DataSpec
 from ganzoo.registry import get_registry
 from ganzoo.runs import Run, quote
-from ganzoo.training.launch import Training, duration
+from ganzoo.training.display import Training, duration
 
 _FIRST = ("kimg", "images_per_second", "D/loss", "G/loss", "D/real", "D/fake", "diversity")
 _HIDDEN = frozenset({"nimg", "round", "seconds"})

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import sys
-import threading
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +28,7 @@ from ganzoo.registry import get_registry, one_line
 from ganzoo.rehearsal import rehearse
 from ganzoo.runs import Run, expanded, next_directory, quote
 from ganzoo.training import accelerate, checkpoint, distributed, launched
+from ganzoo.training.display import Display, Mute, Quiet, duration, stoppable
 from ganzoo.training.distributed import Ranks
 from ganzoo.training.evaluating import Evaluator, held_out
 from ganzoo.training.preview import Preview
@@ -40,44 +37,6 @@ from ganzoo.training.writing import Observers, RunWriter, Writer
 
 RUNS = Path("runs")
 _PREVIEWED = 256  # records for the sheets, where samples start from data
-
-
-class Training(Protocol):
-    """What is watched and stopped: images seen, of how many, and whether it should stop after this round."""
-
-    nimg: int
-    total: int
-    stopping: bool
-
-
-class Display(Protocol):
-    """Who shows a training to a person. It is also an observer: it may have any of the ganzoo_run_* methods."""
-
-    def say(self, words: str) -> None: ...
-    def progress(self, what: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]: ...
-    def watch(self, trainer: Training) -> contextlib.AbstractContextManager[None]: ...
-
-
-class Mute:
-    """For ranks that another one speaks for."""
-
-    def say(self, words: str) -> None:
-        pass
-
-    @contextlib.contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        yield lambda done, total: None
-
-    @contextlib.contextmanager
-    def watch(self, trainer: Training) -> Iterator[None]:
-        yield
-
-
-class Quiet(Mute):
-    """For the library: warnings and notices on stderr, nothing else."""
-
-    def say(self, words: str) -> None:
-        print(f"ganzoo: {words}", file=sys.stderr)
 
 
 @dataclass(slots=True)
@@ -246,47 +205,6 @@ def _on(trainer: Trainer) -> str:
         if ranks.world == 1
         else f"{ranks.world} ranks of {ranks.share(batch)} images, {trainer.device.type}"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
-@contextlib.contextmanager
-def stoppable(trainer: Training, say: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) finishes the round and writes a checkpoint; a second Ctrl-C leaves at once.
-
-    A second SIGTERM is often the same one: a batch system sends it to torchrun and to the ranks, and torchrun passes it on.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if trainer.stopping:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            return
-        trainer.stopping = True
-        say("stopping after this round, with a checkpoint; Ctrl-C again leaves at once")
-
-    with signalled(stop):
-        yield
-
-
-@contextlib.contextmanager
-def signalled(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """SIGINT, where a shell has a background job ignore it too, and SIGTERM call `stop`; in the main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from ganzoo import provenance, registry
 from ganzoo.errors import RunError
 from ganzoo.runs import Run
 from ganzoo.training import launch
+from ganzoo.training.display import Quiet
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -185,5 +186,5 @@ def test_the_library_warns_and_refuses_too(cli: Cli, own: Own, capfd: pytest.Cap
         with pytest.raises(RunError, match=f"^{path} was trained with other files of ganzoo-own 1.0"):
             library.load(path, strict=True)
     with pytest.raises(RunError, match="^run was trained with other files of ganzoo-own 1.0"):
-        launch.resume("run", launch.Quiet(), strict=True)
+        launch.resume("run", Quiet(), strict=True)
     assert not Run("run").in_use()

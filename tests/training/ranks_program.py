@@ -22,8 +22,9 @@ from ganzoo.data.cache import materialise
 from ganzoo.data.sampling import Sampler
 from ganzoo.interfaces import Batch, alone
 from ganzoo.registry import get_registry
+from ganzoo.training.display import Mute
 from ganzoo.training.distributed import Ranks, join, sync_batch_norm
-from ganzoo.training.launch import Mute, resume
+from ganzoo.training.launch import resume
 from ganzoo.training.trainer import Trainer
 
 BATCH = 16

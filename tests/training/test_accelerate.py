@@ -17,7 +17,8 @@ from torch import nn
 from ganzoo.interfaces import Batch, Game, Phase
 from ganzoo.training import trainer as loop
 from ganzoo.training.accelerate import Graph, Said
-from ganzoo.training.launch import Quiet, train
+from ganzoo.training.display import Quiet
+from ganzoo.training.launch import train
 from ganzoo.training.optimizers import PlayerOptimizer
 from ganzoo.training.trainer import Trainer
 

@@ -17,6 +17,7 @@ from ganzoo.loading import load
 from ganzoo.runs import Run
 from ganzoo.training import launch
 from ganzoo.training.checkpoint import Checkpoint
+from ganzoo.training.display import Quiet
 from ganzoo.training.evaluating import Evaluator, held_out
 from tests.data.test_sampling import store_of
 
@@ -37,7 +38,7 @@ def trained(out: Path, **more) -> Run:
     return launch.train({**TINY, **more}, out, Silent())
 
 
-class Silent(launch.Quiet):
+class Silent(Quiet):
     def __init__(self):
         self.said = []
 

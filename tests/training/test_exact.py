@@ -76,7 +76,8 @@ def test_games_of_several_networks_go_on_where_they_stopped(
     from ganzoo.assembly import make_plan
     from ganzoo.config import layer_from_dict
     from ganzoo.registry import get_registry
-    from ganzoo.training.launch import Quiet, resume, start
+    from ganzoo.training.display import Quiet
+    from ganzoo.training.launch import resume, start
     from ganzoo.training.trainer import Trainer
 
     threads = torch.get_num_threads()

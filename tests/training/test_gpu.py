@@ -11,7 +11,8 @@ import torch
 from ganzoo.games.match import Match
 from ganzoo.interfaces import Phase
 from ganzoo.training.checkpoint import newest
-from ganzoo.training.launch import Quiet, resume, train
+from ganzoo.training.display import Quiet
+from ganzoo.training.launch import resume, train
 
 from .conftest import HARD
 from .small import GP, STYLE, images, same, trainer

@@ -22,6 +22,7 @@ import ganzoo
 import ganzoo_tensorboard
 from ganzoo.runs import Run, images_at
 from ganzoo.training import launch
+from ganzoo.training.display import Quiet
 
 CONFIG = {
     "gen": "mlp:width=8,z_dim=4",
@@ -34,7 +35,7 @@ CONFIG = {
 }
 
 
-class Watcher(launch.Quiet):
+class Watcher(Quiet):
     """Keeps what is said, and calls `then(trainer)` at the first tick from `nimg` images on, before the plugin hears of it."""
 
     def __init__(self, nimg: int = 0, then: Callable[[Any], None] | None = None) -> None:
