@@ -66,9 +66,9 @@ def play(
             count = modes.count
             found = {"steps": steps, **_counted(modes, training.held)}
             looks.append(found if np.isfinite(made).all() else {**found, "diverged": True})
+            tell("look", 1)  # first: one that is left behind by a killed bench ends here, and keeps nothing
             if look < training.looks:
                 unfinished.keep(trainer, looks, time.perf_counter() - began)
-            tell("look", 1)
     except Exception as err:
         if is_out_of_memory(err):
             raise GanzooError(f"out of memory on {device}: try fewer --jobs") from err
