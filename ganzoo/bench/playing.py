@@ -48,7 +48,8 @@ def play(
         trainer, dataset = begin(training, device)
         try:
             looks, before = unfinished.resume(trainer)
-        except RunError:  # kept by other code
+        except RunError:  # damaged, or kept by other code
+            unfinished.forget()
             trainer, dataset = begin(training, device)
             looks, before = [], 0.0
         if looks:

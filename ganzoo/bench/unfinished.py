@@ -26,11 +26,8 @@ class Unfinished:
         self._kept = time.monotonic()
 
     def resume(self, trainer: Trainer) -> tuple[list[dict[str, Any]], float]:
-        """The looks until then, and the seconds they took; none where there is nothing whole. RunError: of another trainer."""
-        saved = None
-        if self._run is not None:
-            with contextlib.suppress(RunError):  # all are damaged
-                saved = checkpoint.newest(self._run, lambda _: None)
+        """The looks until then, and the seconds they took. Raises RunError where they are damaged, or of another trainer."""
+        saved = checkpoint.newest(self._run, lambda _: None) if self._run is not None else None
         if saved is None:
             return [], 0.0
         trainer.resume(saved)
@@ -47,7 +44,7 @@ class Unfinished:
         self._kept = time.monotonic()
 
     def forget(self) -> None:
-        """Once its line is written."""
+        """Once its line is written, or where it cannot be used."""
         if self._run is not None:
             shutil.rmtree(self._run.path, ignore_errors=True)
             with contextlib.suppress(OSError):  # others are there

@@ -176,6 +176,17 @@ def test_what_is_kept_and_damaged_or_of_another_network_is_begun_again(tmp_path:
 
 
 @pytest.mark.usefixtures("kept_always")
+def test_what_is_damaged_is_not_kept_before_what_is_whole(tmp_path: Path) -> None:
+    of = training("gan")
+    cut_off(of, tmp_path, after=4)
+    next(tmp_path.rglob("players.safetensors")).write_bytes(b"broken")
+    cut_off(of, tmp_path, after=2)
+    told: list[tuple[str, int]] = []
+    play(of, lambda *what: told.append(what), place=tmp_path)
+    assert told[0] == ("kept", 2)
+
+
+@pytest.mark.usefixtures("kept_always")
 def test_where_nothing_can_be_kept_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "unfinished").write_text("a file")
     assert plain(play(training("gan"), place=tmp_path)) == plain(play(training("gan")))
